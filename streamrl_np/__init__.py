@@ -1,0 +1,7 @@
+"""Streaming reinforcement learning under partial observability, in NumPy.
+
+Read in this order; each module imports only from those above it:
+
+``settings``, ``arrays``, ``layers``, ``cells.rtu``, ``networks``, ``policies``,
+``optimizers``, ``agents.actor_critic``, ``envs``, ``experiments.loop``.
+"""

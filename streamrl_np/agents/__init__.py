@@ -1,0 +1,1 @@
+"""Agents: each learns from one transition at a time and keeps nothing else."""

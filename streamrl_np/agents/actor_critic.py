@@ -1,0 +1,182 @@
+"""Stream AC(λ): actor and critic learn from each transition as it comes, then forget it.
+
+Per step (Elsayed 2024, algorithm 5; Farr 2026 adds the recurrence):
+
+    δ   = r + γ v(s′)·(not terminated) − v(s)
+    z_v ← γλ z_v + ∇v(s)
+    z_π ← γλ z_π + ∇[log π(a|s) + τ sign(δ) H(π(·|s))]
+    w   ← w + α_eff δ z                                    for both, by ObGD
+
+The gradients are exact through the whole past while the parameters stand still; as they
+move, the sensitivities mix Jacobians of slightly older parameters (staleness), as the
+traces always did.
+"""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import cells, networks
+from ..arrays import flush_denormals, require_finite
+from ..optimizers import OPTIMIZERS, accumulate
+from ..settings import check, setting
+
+FLUSH_EVERY = 64  # steps; a trace that decays by 0.8 a step needs about 70 from tiny/eps to tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Stream AC(λ)."""
+
+    discount: float = setting(0.99, "γ, weight of the next step's value", low=0, high=1)
+    trace_decay: float = setting(0.8, "λ of TD(λ)", low=0, high=1)
+    entropy: float = setting(0.01, "τ, weight of the entropy bonus", low=0)
+    optimizer: str = setting("obgd", "how traces become steps", choices=tuple(OPTIMIZERS))
+    step_size: float = setting(1.0, "α, before the bound", above=0)
+    kappa_policy: float = setting(3.0, "κ of the actor's bound", above=0)
+    kappa_value: float = setting(2.0, "κ of the critic's bound", above=0)
+
+    def __post_init__(self):
+        check(self)
+
+
+class Update(NamedTuple):
+    """What one update did, for the log."""
+
+    td_error: float
+    step_size_policy: float
+    step_size_value: float
+    trace_policy: float  # ‖z_π‖₁
+    trace_value: float  # ‖z_v‖₁
+    entropy: float
+
+
+class ActorCritic:
+    """Stream AC(λ) with two recurrent networks.
+
+    Parameters
+    ----------
+    inputs : int
+        Length of an observation.
+    policy : streamrl_np.policies.Categorical
+    rng : numpy.random.Generator
+        Draws weights and actions.
+    config : Config
+    network : streamrl_np.networks.Config
+    cell : streamrl_np.cells.Config
+    dtype : dtype
+    """
+
+    def __init__(self, inputs, policy, rng, config=None, network=None, cell=None, dtype=np.float32):
+        self.config = config = config or Config()
+        network, cell = network or networks.Config(), cell or cells.Config()
+        self.policy, self.rng = policy, rng
+        self.actor = networks.Network(inputs, policy.outputs, network, cell, rng, dtype)
+        self.critic = networks.Network(inputs, 1, network, cell, rng, dtype)
+        self.z_pi, self.z_v = self.actor.p.like(), self.critic.p.like()
+        optimizer = OPTIMIZERS[config.optimizer]
+        alpha, kappa_pi, kappa_v = config.step_size, config.kappa_policy, config.kappa_value
+        self.optimizer_pi = optimizer(self.z_pi.flat.size, alpha, kappa_pi, dtype)
+        self.optimizer_v = optimizer(self.z_v.flat.size, alpha, kappa_v, dtype)
+        self.dtype = np.dtype(dtype)
+        self.updates = np.zeros(1, np.int64)
+        self.actor_step = None  # (logits, cache) of the last act
+
+    def act(self, observation):
+        """Advance the actor by ``observation`` (inputs,) and draw an action."""
+        logits, cache = self.actor.forward(observation)
+        self.actor_step = logits, cache
+        return self.policy.sample(logits, self.rng)
+
+    def update(self, observation, action, reward, next_observation, terminated, truncated):
+        """Step the agent in place by one transition.
+
+        Parameters
+        ----------
+        observation, next_observation : (inputs,) ndarray
+            ``observation`` is the one that :meth:`act` has just seen.
+        action : int
+            What :meth:`act` returned.
+        reward : float
+        terminated : bool
+            The episode ended for good: nothing follows, so the next value counts 0.
+        truncated : bool
+            The episode was cut off: the next value still counts.
+
+        Returns
+        -------
+        Update
+
+        Raises
+        ------
+        NonFiniteError
+            If the TD error or a trace holds a NaN or an infinity.
+        """
+        cfg = self.config
+        gamma, lam, tau = cfg.discount, cfg.trace_decay, cfg.entropy
+        discount = gamma * (not terminated)
+        logits, actor_cache = self.actor_step
+
+        v, critic_cache = self.critic.forward(observation)
+        v_next = self.critic.peek(next_observation)
+        delta = float(reward) + discount * float(v_next[0]) - float(v[0])  # (eq. A1)
+        if not math.isfinite(delta):
+            self.explain(reward, observation, next_observation)
+            require_finite("the TD error", delta)
+
+        self.critic.vjp(critic_cache, np.ones(1, self.dtype))
+        accumulate(self.z_v.flat, self.critic.grad.flat, gamma * lam)  # (eq. A2)
+
+        entropy_weight = tau * float(np.sign(delta))
+        self.actor.vjp(actor_cache, self.policy.gradient(logits, action, entropy_weight))
+        accumulate(self.z_pi.flat, self.actor.grad.flat, gamma * lam)  # (eq. A3)
+
+        alpha_v, norm_v = self.optimizer_v.step(self.critic.p.flat, self.z_v.flat, delta)
+        alpha_pi, norm_pi = self.optimizer_pi.step(self.actor.p.flat, self.z_pi.flat, delta)
+
+        self.updates += 1
+        if self.updates[0] % FLUSH_EVERY == 0:
+            for views in (self.z_pi, self.z_v, self.actor.state, self.critic.state):
+                flush_denormals(views.flat)
+        if terminated or truncated:
+            self.reset()
+        return Update(delta, alpha_pi, alpha_v, norm_pi, norm_v, self.policy.entropy(logits))
+
+    def reset(self):
+        """Step back to the start of an episode: h, S and z become zero."""
+        self.actor.reset()
+        self.critic.reset()
+        self.z_pi.flat[:] = 0.0
+        self.z_v.flat[:] = 0.0
+
+    def explain(self, reward, observation, next_observation):
+        """Raise NonFiniteError naming what made the TD error non-finite."""
+        require_finite("the reward", float(reward))
+        require_finite("the observation", observation)
+        require_finite("the next observation", next_observation)
+        self.require_finite()
+
+    def require_finite(self):
+        """Raise NonFiniteError if a parameter, state or trace holds a NaN or an infinity."""
+        for name, array in self.parts().items():
+            require_finite(f"the {name.replace('_', ' ')}", array)
+
+    def parts(self):
+        """Name the Views that change as the agent learns."""
+        return {
+            "actor_parameters": self.actor.p,
+            "actor_state": self.actor.state,
+            "actor_trace": self.z_pi,
+            "critic_parameters": self.critic.p,
+            "critic_state": self.critic.state,
+            "critic_trace": self.z_v,
+        }
+
+    def arrays(self):
+        """Name every array that a checkpoint must hold; they are the live ones."""
+        named = {name: views.flat for name, views in self.parts().items()}
+        named |= {f"actor_optimizer.{k}": a for k, a in self.optimizer_pi.arrays().items()}
+        named |= {f"critic_optimizer.{k}": a for k, a in self.optimizer_v.arrays().items()}
+        return named | {"updates": self.updates}

@@ -1,0 +1,166 @@
+"""Views: named arrays, real or complex, living in one flat float vector.
+
+The parameters of a network, their gradient and their eligibility trace are
+three ``Views`` of one layout. The maths reads ``p.cell.B``; a trace, an optimizer
+or a finite difference walks ``p.flat``. Both are the same memory.
+"""
+
+import difflib
+import math
+
+import numpy as np
+
+COMPLEX = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}
+COMPLEX[np.dtype(np.longdouble)] = np.dtype(np.clongdouble)
+
+
+class Complex(tuple):
+    """The shape of a complex array in a layout: ``Complex((n, d))`` takes 2·n·d floats."""
+
+
+def size(layout):
+    """Count the floats that a layout takes."""
+    if isinstance(layout, dict):
+        return sum(size(part) for part in layout.values())
+    return math.prod(layout) * (2 if isinstance(layout, Complex) else 1)
+
+
+class Views:
+    """Named arrays over one flat vector.
+
+    Parameters
+    ----------
+    layout : dict
+        Name to shape: a tuple for a real array, ``Complex`` for a complex one,
+        a dict for a group of arrays, which is a ``Views`` itself.
+    dtype : dtype, optional
+        ``float32`` or ``float64`` (``longdouble`` for verification).
+    flat : (size(layout),) ndarray, optional
+        The memory to look at; new zeros when not given.
+
+    Attributes
+    ----------
+    flat : (N,) ndarray
+        All numbers, in the order of the layout; a complex number is its real
+        part followed by its imaginary part.
+
+    Raises
+    ------
+    ValueError
+        For a dtype that is not a float, or a flat vector of another size.
+
+    Examples
+    --------
+    >>> p = Views({"b": (2,), "B": Complex((2, 1))})
+    >>> p.B = [[1 + 2j], [3 + 4j]]
+    >>> p.flat
+    array([0., 0., 1., 2., 3., 4.])
+    """
+
+    def __init__(self, layout, dtype=np.float64, flat=None):
+        dtype = np.dtype(dtype if flat is None else flat.dtype)
+        if dtype not in COMPLEX:
+            raise ValueError(f"dtype must be float32, float64 or longdouble, got {dtype}")
+        if flat is None:
+            flat = np.zeros(size(layout), dtype)
+        if flat.shape != (size(layout),):
+            raise ValueError(f"flat must have shape ({size(layout)},), got {flat.shape}")
+        put = self.__dict__.__setitem__
+        put("layout", layout)
+        put("flat", flat)
+        start = 0
+        for name, part in layout.items():
+            piece = flat[start : start + size(part)]
+            start += size(part)
+            if isinstance(part, dict):
+                put(name, Views(part, flat=piece))
+            elif isinstance(part, Complex):
+                put(name, piece.view(COMPLEX[dtype]).reshape(part))
+            else:
+                put(name, piece.reshape(part))
+
+    def like(self, dtype=None):
+        """Make zeros in the same layout."""
+        return Views(self.layout, dtype or self.flat.dtype)
+
+    def copy(self, dtype=None):
+        """Make a copy that shares no memory, in another dtype if one is given."""
+        return Views(self.layout, flat=self.flat.astype(dtype or self.flat.dtype))
+
+    def items(self):
+        """List ``(name, array)`` with dotted names (``cell.B``), in the order of ``flat``."""
+        for name in self.layout:
+            part = self.__dict__[name]
+            if isinstance(part, Views):
+                yield from ((f"{name}.{inner}", array) for inner, array in part.items())
+            else:
+                yield name, part
+
+    def name_of(self, index):
+        """Name one entry of ``flat``: ``cell.B[3, 7].imag``."""
+        for name, array in self.items():
+            complex_ = np.iscomplexobj(array)
+            count = array.size * (2 if complex_ else 1)
+            if index < count:
+                entry = np.unravel_index(index // 2 if complex_ else index, array.shape)
+                part = (".imag" if index % 2 else ".real") if complex_ else ""
+                return f"{name}[{', '.join(map(str, entry))}]{part}"
+            index -= count
+        raise IndexError(f"index is past the end of the {self.flat.size} entries")
+
+    def __getitem__(self, name):
+        """Look a dotted name up: ``p["cell.B"]``."""
+        part = self
+        for piece in name.split("."):
+            part = getattr(part, piece)
+        return part
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        near = difflib.get_close_matches(name, self.layout, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"no array {name!r} here, only {', '.join(self.layout)}{hint}")
+
+    def __setattr__(self, name, value):
+        target = self.flat if name == "flat" else getattr(self, name)
+        if isinstance(target, Views):
+            raise AttributeError(f"{name!r} is a group of arrays; set its arrays one at a time")
+        if target is value:  # what `p.B *= 2` ends with
+            return
+        value = np.asarray(value)
+        if value.shape != target.shape:
+            raise ValueError(f"{name} has shape {target.shape}, got {value.shape}")
+        if np.iscomplexobj(value) and not np.iscomplexobj(target):
+            raise ValueError(f"{name} is real, got a complex array")
+        target[...] = value
+
+    def __repr__(self):
+        arrays = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in self.items())
+        return f"Views({arrays})"
+
+
+def flush_denormals(flat):
+    """Step ``flat`` in place: numbers too small to matter become zero.
+
+    A float below the normal range is 5 to 100 times slower to compute with, and
+    a trace or a sensitivity that decays without new input gets there. Everything
+    under tiny/eps (1e-31 in float32) is out of reach of any sum with a number
+    of ordinary size, so setting it to zero changes no result that counts.
+    """
+    info = np.finfo(flat.dtype)
+    flat[np.abs(flat) < info.tiny / info.eps] = 0.0
+
+
+class NonFiniteError(FloatingPointError):
+    """A NaN or an infinity turned up; the message names the array and the entry."""
+
+
+def require_finite(name, values):
+    """Raise NonFiniteError if an array, a number or a Views holds a NaN or an infinity."""
+    flat = values.flat if isinstance(values, Views) else np.atleast_1d(values)
+    bad = np.flatnonzero(~np.isfinite(flat))
+    if bad.size:
+        entry = f" in {values.name_of(bad[0])}" if isinstance(values, Views) else ""
+        count = f" ({bad.size} of {flat.size} entries)" if flat.size > 1 else ""
+        raise NonFiniteError(f"{name} is {flat[bad[0]]}{entry}{count}")

@@ -1,0 +1,32 @@
+"""Recurrent cells: one module each, all with the same few functions.
+
+``layout`` and ``state_layout`` name the arrays, ``init`` draws the parameters,
+``advance`` takes one step, ``peek`` says what a step would give, ``vjp`` pulls a
+gradient back, ``retention`` says how slowly the units forget. A network takes any
+of them, so a new cell is one new file and one line in ``CELLS``.
+"""
+
+import dataclasses
+
+from ..settings import SettingError, check, setting
+from . import feedforward, rtu
+
+CELLS = {"rtu": rtu, "feedforward": feedforward}
+MODES = ("rtrl", "tbptt1", "frozen")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Which cell, how large, how its gradient is taken, and the ring that |λ| is drawn from."""
+
+    name: str = setting("rtu", "the cell", choices=tuple(CELLS))
+    units: int = setting(192, "n, units in the cell", low=1)
+    mode: str = setting("rtrl", "gradient: exact, one-step, or none", choices=MODES)
+    r_min: float = setting(0.9, "least |λ| at the start", low=0, high=1)
+    r_max: float = setting(1.0, "greatest |λ| at the start", above=0, high=1)
+    max_phase: float = setting(6.28, "greatest phase at the start, radians", above=0)
+
+    def __post_init__(self):
+        check(self)
+        if self.r_min > self.r_max:
+            raise SettingError(f"r_min must be at most r_max = {self.r_max}, got {self.r_min}")

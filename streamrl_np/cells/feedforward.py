@@ -1,0 +1,67 @@
+"""No memory: the RTU with its recurrence removed, y = tanh(W x).
+
+It has as many features and (but for λ) as many parameters as the RTU, so a
+curve drawn with it is the memoryless ceiling of a task.
+"""
+
+# n units (2n features), d inputs
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import layers
+
+
+def layout(n, d):
+    """Lay out the parameters."""
+    return {"W": (2 * n, d)}
+
+
+def state_layout(n, d):
+    """Lay out what a step carries: nothing."""
+    return {}
+
+
+def feature_count(n):
+    """Count the features."""
+    return 2 * n
+
+
+def init(rng, n, d, config):
+    """Draw W LeCun-normal."""
+    return {"W": rng.normal(size=(2 * n, d)) / np.sqrt(d)}
+
+
+class Cache(NamedTuple):
+    """What :func:`vjp` needs of the step just taken."""
+
+    x: np.ndarray  # (d,)
+    y: np.ndarray  # (2n,)
+
+
+def peek(p, state, x):
+    """Compute the features y = tanh(W x), (2n,)."""
+    return layers.tanh(p.W @ x)  # (eq. C1)
+
+
+def advance(p, state, x, mode):
+    """Compute the features; there is no state to advance and every mode is the same but "frozen".
+
+    Returns
+    -------
+    Cache
+    """
+    return Cache(x, peek(p, state, x))
+
+
+def vjp(p, state, cache, gy, grad):
+    """Pull ``gy`` (2n,) back: write ∂L/∂W to ``grad`` and return ∂L/∂x (d,)."""
+    g = layers.tanh_vjp(gy, cache.y)
+    np.multiply(g[:, None], cache.x, out=grad.W)
+    return g @ p.W
+
+
+def retention(p):
+    """Say how much of each unit's state survives one step: nothing."""
+    return np.zeros(len(p.W) // 2)

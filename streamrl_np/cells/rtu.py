@@ -1,0 +1,220 @@
+"""Recurrent trace unit (RTU), linear recurrence, with exact real-time recurrent learning.
+
+Each of n units is one complex number that turns and shrinks by λ every step and
+takes in a mix of the d inputs:
+
+    h ← λ h + γ B x,     y = tanh([Re h; Im h]),     λ = exp(−ν + iθ),  γ = √(1 − |λ|²).
+
+Because the recurrence is diagonal, the sensitivity of h to *every* past use of a
+parameter is one complex number a parameter, carried forward beside h (Elelimy 2024).
+Numbers in brackets are equations in docs/derivations.md.
+"""
+
+# n units, d inputs
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import layers
+from ..arrays import COMPLEX, Complex
+
+
+def layout(n, d):
+    """Lay out the parameters: decay, phase and input weights."""
+    return {"nu_log": (n,), "theta_log": (n,), "B": Complex((n, d))}
+
+
+def state_layout(n, d):
+    """Lay out what a step carries: the hidden state and its sensitivities.
+
+    ``J_B`` is the immediate Jacobian ∂h/∂B of the last step alone; it is real, for γ and x are.
+    """
+    return {
+        "h": Complex((n,)),
+        "S_nu": Complex((n,)),
+        "S_theta": Complex((n,)),
+        "S_B": Complex((n, d)),
+        "J_B": (n, d),
+    }
+
+
+def feature_count(n):
+    """Count the features: the real and the imaginary part of every unit."""
+    return 2 * n
+
+
+def init(rng, n, d, config):
+    """Draw the parameters.
+
+    |λ| lies in the ring [r_min, r_max], uniform by area; the phase is uniform in
+    (0, max_phase); B is LeCun-normal in each part (Orvieto 2023, section 3).
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    n, d : int
+    config : streamrl_np.cells.Config
+
+    Returns
+    -------
+    dict of ndarray
+    """
+    u = rng.uniform(config.r_min**2, config.r_max**2, n)  # |λ|²   (eq. R16)
+    theta = config.max_phase * (1.0 - rng.uniform(size=n))  # 1 − u keeps 0 out: its log is −∞
+    return {
+        "nu_log": np.log(-0.5 * np.log(u)),
+        "theta_log": np.log(theta),
+        "B": (rng.normal(size=(n, d)) + 1j * rng.normal(size=(n, d))) / np.sqrt(d),
+    }
+
+
+def ring(memory):
+    """Choose ``r_min`` for a task that must hold something for ``memory`` steps.
+
+    The slowest of the units that are drawn should still hold a twentieth of it:
+    r_min^memory = exp(−3).
+
+    Examples
+    --------
+    >>> round(ring(64), 3)
+    0.954
+    """
+    return float(np.exp(-3.0 / memory))  # (eq. R17)
+
+
+class Gates(NamedTuple):
+    """What the recurrence is made of; four (n,) arrays."""
+
+    nu: np.ndarray
+    theta: np.ndarray
+    lam: np.ndarray  # complex
+    gamma: np.ndarray
+
+
+def gates(p):
+    """Compute ν, θ, λ and γ from their unconstrained parameters."""
+    nu, theta = np.exp(p.nu_log), np.exp(p.theta_log)  # (eq. R1)
+    lam = np.exp(-nu) * unit_circle(theta)  # λ = exp(−ν + iθ)   (eq. R2)
+    gamma = np.sqrt(-np.expm1(-2.0 * nu))  # γ = √(1 − |λ|²), exact near |λ| = 1   (eq. R3)
+    return Gates(nu, theta, lam, gamma)
+
+
+def unit_circle(theta):
+    """Compute exp(iθ) from cosine and sine, which NumPy does faster than a complex exp."""
+    z = np.empty(theta.shape, COMPLEX[theta.dtype])
+    z.real, z.imag = np.cos(theta), np.sin(theta)
+    return z
+
+
+def hidden(gates, h, Bx):
+    """Compute the next hidden state from the last one."""
+    return gates.lam * h + gates.gamma * Bx  # h_t = λ h_{t−1} + γ B x_t   (eq. R4)
+
+
+def features(h):
+    """Read the features out of a hidden state: (n,) complex → (2n,) real."""
+    return layers.tanh(np.concatenate([h.real, h.imag], axis=-1))  # (eq. R5)
+
+
+def features_vjp(gy, y):
+    """Pull ∂L/∂y back to G = ∂L/∂Re h + i ∂L/∂Im h: (2n,) real → (n,) complex."""
+    g = layers.tanh_vjp(gy, y)
+    n = y.shape[-1] // 2
+    return g[..., :n] + 1j * g[..., n:]  # (eq. R12)
+
+
+def immediate_jacobian(gates, h_prev, Bx):
+    """Differentiate one step with h_{t−1} held still.
+
+    Returns
+    -------
+    J_nu, J_theta : (n,) complex ndarray
+        ∂h_t/∂nu_log and ∂h_t/∂theta_log. The third, ∂h_t/∂B = γ xᵀ, is an outer product.
+    """
+    nu, theta, lam, gamma = gates
+    dlam_dnu = -nu * lam  # (eq. R6)
+    dlam_dtheta = 1j * theta * lam  # (eq. R7)
+    dgamma_dnu = nu * (1.0 - gamma * gamma) / gamma  # ν |λ|² / γ   (eq. R8)
+    return dlam_dnu * h_prev + dgamma_dnu * Bx, dlam_dtheta * h_prev
+
+
+class Cache(NamedTuple):
+    """What :func:`vjp` needs of the step just taken."""
+
+    gates: Gates
+    x: np.ndarray  # (d,)
+    h_prev: np.ndarray  # (n,) complex
+    y: np.ndarray  # (2n,)
+
+
+def advance(p, state, x, mode):
+    """Advance ``state`` in place by one step: hidden state and sensitivities.
+
+    Parameters
+    ----------
+    p : Views
+        Parameters in :func:`layout`.
+    state : Views
+        In :func:`state_layout`.
+    x : (d,) ndarray
+    mode : {"rtrl", "tbptt1", "frozen"}
+        Carry the sensitivities (exact), start them anew every step, or leave them zero.
+
+    Returns
+    -------
+    Cache
+        Its ``y`` (2n,) are the features.
+    """
+    g = gates(p)
+    Bx = p.B @ x
+    h_prev = state.h.copy()
+    state.h[:] = hidden(g, h_prev, Bx)
+    if mode != "frozen":
+        carry = g.lam if mode == "rtrl" else np.zeros_like(g.lam)  # (eq. R15)
+        J_nu, J_theta = immediate_jacobian(g, h_prev, Bx)
+        np.multiply(g.gamma[:, None], x, out=state.J_B)
+        state.S_nu[:] = carry * state.S_nu + J_nu  # (eq. R9)
+        state.S_theta[:] = carry * state.S_theta + J_theta  # (eq. R10)
+        np.multiply(state.S_B, carry[:, None], out=state.S_B)
+        np.add(state.S_B, state.J_B, out=state.S_B)  # S_B ← λ S_B + γ xᵀ   (eq. R11)
+    return Cache(g, x, h_prev, features(state.h))
+
+
+def peek(p, state, x):
+    """Compute the features that :func:`advance` would give, changing nothing."""
+    return features(hidden(gates(p), state.h, p.B @ x))
+
+
+def vjp(p, state, cache, gy, grad):
+    """Pull ``gy`` back through the step just taken.
+
+    Parameters
+    ----------
+    p, state : Views
+        As :func:`advance` left them.
+    cache : Cache
+        What :func:`advance` returned.
+    gy : (2n,) ndarray
+        ∂L/∂y.
+    grad : Views
+        Receives ∂L/∂p, through the whole past in mode "rtrl". A complex entry holds
+        ∂L/∂Re + i ∂L/∂Im.
+
+    Returns
+    -------
+    (d,) ndarray
+        ∂L/∂x of this step alone.
+    """
+    G = features_vjp(gy, cache.y)
+    G_conj = G.conj()
+    grad.nu_log[:] = (G_conj * state.S_nu).real  # (eq. R13)
+    grad.theta_log[:] = (G_conj * state.S_theta).real  # (eq. R13)
+    np.conjugate(state.S_B, out=grad.B)
+    np.multiply(grad.B, G[:, None], out=grad.B)  # G conj(S_B)   (eq. R13)
+    return ((cache.gates.gamma * G_conj) @ p.B).real  # (eq. R14)
+
+
+def retention(p):
+    """Say how much of each unit's state survives one step: |λ|, (n,)."""
+    return np.exp(-np.exp(p.nu_log))

@@ -1,0 +1,1 @@
+"""Environments, and the normalisation of what they show."""

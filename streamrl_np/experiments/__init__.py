@@ -1,0 +1,1 @@
+"""Experiments: settings, the run loop, the runner, checkpoints, results and plots."""

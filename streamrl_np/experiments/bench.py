@@ -1,0 +1,157 @@
+"""How long a step takes, beside the least that NumPy could take for it.
+
+The *floor* is the passes over the large arrays (the O(n·d) ones) that no formulation of
+stream AC(λ) with exact RTRL avoids; the *floor ratio* is the whole step over that.
+"""
+
+# n units, d features
+
+import statistics
+import time
+
+import numpy as np
+
+from .. import cells, networks
+from ..agents.actor_critic import ActorCritic
+from ..arrays import COMPLEX
+from ..optimizers import accumulate
+from ..policies import Categorical
+
+EPISODE = 17  # steps between resets
+
+
+def median_microseconds(actions, repeats):
+    """Time several actions in turn, so that a busy machine slows them all alike.
+
+    Parameters
+    ----------
+    actions : dict of callable
+    repeats : int
+
+    Returns
+    -------
+    dict of float
+        Median microseconds a call.
+    """
+    times = {name: [] for name in actions}
+    for _ in range(repeats):
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            times[name].append(time.perf_counter() - start)
+    return {name: 1e6 * statistics.median(values) for name, values in times.items()}
+
+
+def make_agent(units, width, inputs=3, actions=2, dtype=np.float32):
+    """Make an agent of the paper's shape and a stream of observations for it."""
+    rng = np.random.default_rng(0)
+    cell, network = cells.Config(units=units), networks.Config(width=width)
+    agent = ActorCritic(inputs, Categorical(actions), rng, None, network, cell, dtype)
+    return agent, rng.normal(size=(1000, inputs)).astype(dtype)
+
+
+def one_step(agent, observations):
+    """Return a function that takes one whole agent step: act, then update."""
+    count = iter(range(10**9))
+
+    def step():
+        i = next(count)
+        observation, following = observations[i % 999], observations[i % 999 + 1]
+        action = agent.act(observation)
+        agent.update(observation, action, 0.1, following, i % EPISODE == EPISODE - 1, False)
+
+    return step
+
+
+def floor(units, width, dtype=np.float32):
+    """Return a function that makes the unavoidable passes of one step, for two networks."""
+    rng = np.random.default_rng(0)
+    n, d, dtype = units, width, np.dtype(dtype)
+    S, B, grad_B = (np.zeros((n, d), COMPLEX[dtype]) + 0.1 for _ in range(3))
+    J = np.zeros((n, d), dtype)
+    W, grad_W = (rng.normal(size=(d, 2 * n)).astype(dtype) for _ in range(2))
+    lam = (0.9 * np.exp(1j * rng.uniform(size=n)))[:, None].astype(S.dtype)
+    gamma, x = rng.uniform(size=(n, 1)).astype(dtype), rng.normal(size=d).astype(dtype)
+    y, g = rng.normal(size=2 * n).astype(dtype), rng.normal(size=d).astype(dtype)
+    w, z, gradient, scratch, ones = (np.full(2 * n * d * 2, 0.1, dtype) for _ in range(5))
+    decay, rate = dtype.type(0.8), dtype.type(1e-9)
+
+    def look():  # the matrices of one forward pass
+        B @ x
+        W @ y
+
+    def passes():
+        for _ in range(2):
+            look()
+            np.multiply(gamma, x, out=J)  # S ← λ S + γ xᵀ
+            np.multiply(S, lam, out=S)
+            np.add(S, J, out=S)
+            g @ W  # back through block and cell
+            lam[:, 0] @ B
+            np.multiply(g[:, None], y, out=grad_W)
+            np.multiply(S, lam, out=grad_B)
+            np.multiply(z, decay, out=z)  # z ← γλ z + gradient
+            np.add(z, gradient, out=z)
+            np.abs(z, out=scratch)  # ‖z‖₁
+            scratch @ ones
+            np.multiply(z, rate, out=scratch)  # w ← w + α δ z
+            np.add(w, scratch, out=w)
+        look()  # the critic's look-ahead
+
+    return passes
+
+
+def measure(units=192, width=64, dtype=np.float32, repeats=2000):
+    """Measure one agent step and its parts.
+
+    Returns
+    -------
+    dict of float
+        Median microseconds of ``forward``, ``peek``, ``vjp``, ``optimizer`` (one network
+        each), ``step`` (the whole), ``floor``; and ``floor_ratio`` = step / floor.
+    """
+    agent, observations = make_agent(units, width, dtype=dtype)
+    step, x, net = one_step(agent, observations), observations[0], agent.critic
+    for _ in range(100):
+        step()
+    one = np.ones(1, dtype)
+    held = [net.forward(x)[1]]
+
+    def forward():
+        held[0] = net.forward(x)[1]
+
+    def optimizer():
+        accumulate(agent.z_v.flat, net.grad.flat, 0.8)
+        agent.optimizer_v.step(net.p.flat, agent.z_v.flat, 1e-9)
+
+    actions = {
+        "forward": forward,
+        "peek": lambda: net.peek(x),
+        "vjp": lambda: net.vjp(held[0], one),
+        "optimizer": optimizer,
+        "step": step,
+        "floor": floor(units, width, dtype),
+    }
+    result = median_microseconds(actions, repeats)
+    return result | {"floor_ratio": result["step"] / result["floor"]}
+
+
+def growth(sizes, make, repeats=300):
+    """Fit the exponent with which a step's time grows: time ∝ size^exponent.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+    make : callable
+        Size to a function that takes one step.
+
+    Returns
+    -------
+    exponent : float
+        Slope of log time over log size.
+    times : dict
+        Size to median microseconds.
+    """
+    times = median_microseconds({size: make(size) for size in sizes}, repeats)
+    slope, _ = np.polyfit(np.log(list(times)), np.log(list(times.values())), 1)
+    return float(slope), times

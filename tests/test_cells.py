@@ -1,0 +1,156 @@
+"""Every cell: its vjp against differences, over sequences with resets, on the second episode."""
+
+import numpy as np
+import pytest
+from bptt import rtu_bptt, rtu_loss
+from differences import assert_close, derivative
+
+from streamrl_np import cells
+from streamrl_np.arrays import Views
+from streamrl_np.cells import CELLS, rtu
+from streamrl_np.settings import SettingError
+
+N, D, T = 4, 3, 9
+RESETS = [t in (0, 4, 6) for t in range(T)]
+
+
+def make(name, mode="rtrl", dtype=np.float64, n=N, d=D, seed=0):
+    rng = np.random.default_rng(seed)
+    cell = CELLS[name]
+    p = Views(cell.layout(n, d), dtype)
+    for key, value in cell.init(rng, n, d, cells.Config(name=name, units=n, mode=mode)).items():
+        setattr(p, key, value)
+    return cell, p, Views(cell.state_layout(n, d), dtype), rng
+
+
+def run(cell, p, state, xs, resets, gys, mode):
+    """Sum the gradients of Σ gy·y over a sequence; also return the last ∂L/∂x."""
+    grad, total = p.like(), p.like()
+    for x, reset, gy in zip(xs, resets, gys, strict=True):
+        if reset:
+            state.flat[:] = 0
+        cache = cell.advance(p, state, x, mode)
+        gx = cell.vjp(p, state, cache, gy, grad)
+        total.flat[:] += grad.flat
+    return total, gx
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_rtrl_against_differences_over_three_episodes(name):
+    cell, p, state, rng = make(name)
+    xs, gys = rng.normal(size=(T, D)), rng.normal(size=(T, cell.feature_count(N)))
+    total, _ = run(cell, p, state, xs, RESETS, gys, "rtrl")
+
+    def loss(flat):
+        q = Views(p.layout, flat=flat)
+        s = Views(state.layout, flat.dtype)
+        value = 0
+        for x, reset, gy in zip(xs, RESETS, gys, strict=True):
+            if reset:
+                s.flat[:] = 0
+            value += gy @ cell.advance(q, s, x.astype(flat.dtype), "frozen").y
+        return value
+
+    assert_close(total.flat, derivative(loss, p.flat))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_gradient_of_the_input_is_that_of_one_step(name):
+    cell, p, state, rng = make(name)
+    cell.advance(p, state, rng.normal(size=D), "rtrl")
+    x, gy = rng.normal(size=D), rng.normal(size=cell.feature_count(N))
+    wide = p.copy(np.longdouble), state.copy(np.longdouble)
+    expected = derivative(lambda x: gy @ cell.peek(*wide, x), x)
+    cache = cell.advance(p, state, x, "rtrl")
+    assert_close(cell.vjp(p, state, cache, gy, p.like()), expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_tbptt1_is_the_gradient_with_the_last_state_held_still(name):
+    cell, p, state, rng = make(name)
+    for _ in range(3):
+        cell.advance(p, state, rng.normal(size=D), "tbptt1")
+    x, gy = rng.normal(size=D), rng.normal(size=cell.feature_count(N))
+    wide = state.copy(np.longdouble)
+    expected = derivative(lambda f: gy @ cell.peek(Views(p.layout, flat=f), wide, x), p.flat)
+    cache, grad = cell.advance(p, state, x, "tbptt1"), p.like()
+    cell.vjp(p, state, cache, gy, grad)
+    assert_close(grad.flat, expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_peek_gives_the_numbers_of_advance_and_changes_nothing(name):
+    cell, p, state, rng = make(name)
+    cell.advance(p, state, rng.normal(size=D), "rtrl")
+    x, before = rng.normal(size=D), state.flat.copy()
+    y = cell.peek(p, state, x)
+    assert (state.flat == before).all()
+    assert (cell.advance(p, state, x, "rtrl").y == y).all()
+
+
+def test_rtu_rtrl_is_bptt_at_full_size_with_resets_in_the_middle():
+    n, d, steps = 192, 64, 60
+    cell, p, state, rng = make("rtu", n=n, d=d)
+    xs, gys = rng.normal(size=(steps, d)), rng.normal(size=(steps, 2 * n))
+    resets = [t in (0, 17, 40) for t in range(steps)]
+    total, _ = run(cell, p, state, xs, resets, gys, "rtrl")
+    expected = rtu_bptt(p, xs, resets, gys)
+    for name, value in expected.items():
+        assert_close(total[name] / np.abs(value).max(), value / np.abs(value).max(), 1e-12)
+
+
+def test_the_bptt_reference_agrees_with_differences():
+    _, p, _, rng = make("rtu")
+    xs, gys = rng.normal(size=(T, D)), rng.normal(size=(T, 2 * N))
+
+    def loss(flat):
+        return rtu_loss(Views(p.layout, flat=flat), xs, RESETS, gys)
+
+    assert_close(rtu_bptt(p, xs, RESETS, gys).flat, derivative(loss, p.flat))
+
+
+def test_frozen_gives_no_gradient_but_the_same_features():
+    cell, p, state, rng = make("rtu")
+    _, _, other, _ = make("rtu")
+    for x in rng.normal(size=(5, D)):
+        frozen = cell.advance(p, state, x, "frozen")
+        assert (frozen.y == cell.advance(p, other, x, "rtrl").y).all()
+    grad = p.like()
+    cell.vjp(p, state, frozen, np.ones(2 * N), grad)
+    assert not grad.flat.any()
+
+
+def test_the_published_theta_slip_is_caught():
+    """A public RTU code drops θ in ∂λ/∂theta_log; METHOD gives the values at one point."""
+    nu, theta = np.array([0.3]), np.array([2.1])
+    lam = np.exp(-nu + 1j * theta)
+    gates = rtu.Gates(nu, theta, lam, np.sqrt(1 - np.abs(lam) ** 2))
+    _, J_theta = rtu.immediate_jacobian(gates, np.array([1.0 + 0j]), np.zeros(1))
+    assert abs(J_theta[0].real - -1.3429) < 1e-4
+    assert abs(J_theta[0].real / theta[0] - -0.6395) < 1e-4
+
+
+def test_the_ring():
+    config = cells.Config(units=10_000, r_min=0.9, r_max=0.99)
+    p = rtu.init(np.random.default_rng(0), 10_000, 1, config)
+    r = np.exp(-np.exp(p["nu_log"]))
+    theta = np.exp(p["theta_log"])
+    assert 0.9 <= r.min() < 0.901 and 0.989 < r.max() <= 0.99
+    assert abs((r**2).mean() - (0.81 + 0.9801) / 2) < 1e-3, "uniform by area"
+    assert 0 < theta.min() and theta.max() <= 6.28
+    assert abs(rtu.ring(16) ** 16 - np.exp(-3)) < 1e-12
+
+
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        (dict(units=-3), "units must be a whole number, at least 1, got -3"),
+        (dict(units=2.5), "units must be a whole number"),
+        (dict(r_min=0.9, r_max=0.5), "r_min must be at most r_max = 0.5, got 0.9"),
+        (dict(mode="exact"), "mode must be one of rtrl, tbptt1, frozen, got 'exact'"),
+        (dict(r_max=1.5), r"r_max must be a number in \(0, 1\], got 1.5"),
+    ],
+)
+def test_settings_out_of_range(setting, words):
+    with pytest.raises(SettingError, match=words):
+        cells.Config(**setting)
