@@ -137,7 +137,7 @@ def test_the_ring():
     theta = np.exp(p["theta_log"])
     assert 0.9 <= r.min() < 0.901 and 0.989 < r.max() <= 0.99
     assert abs((r**2).mean() - (0.81 + 0.9801) / 2) < 1e-3, "uniform by area"
-    assert 0 < theta.min() and theta.max() <= 6.28
+    assert theta.min() > 0 and theta.max() <= 6.28
     assert abs(rtu.ring(16) ** 16 - np.exp(-3)) < 1e-12
 
 
