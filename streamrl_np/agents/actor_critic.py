@@ -60,7 +60,8 @@ class ActorCritic:
     ----------
     inputs : int
         Length of an observation.
-    policy : streamrl_np.policies.Categorical
+    policy : streamrl_np.policies.Policy
+        What the actor's outputs mean: a choice (``Categorical``) or numbers (``Gaussian``).
     rng : numpy.random.Generator
         Draws weights and actions.
     config : Config
@@ -97,7 +98,7 @@ class ActorCritic:
         ----------
         observation, next_observation : (inputs,) ndarray
             ``observation`` is the one that :meth:`act` has just seen.
-        action : int
+        action : int or (k,) ndarray
             What :meth:`act` returned.
         reward : float
         terminated : bool
