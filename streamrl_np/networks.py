@@ -77,7 +77,7 @@ class Network:
 
         self.p = Views(layout, dtype)
         self.grad = self.p.like()
-        self.state = Views(self.cell.state_layout(n, d), dtype)
+        self.state = Views(self.cell.state_layout(n, d, cell.mode), dtype)
         for name, (m, k) in sizes.items():
             self.p[name].W = layers.sparse_init(rng, m, k, config.sparsity)
         for name, value in self.cell.init(rng, n, d, cell).items():

@@ -6,8 +6,8 @@ from bptt import rtu_bptt, rtu_loss
 from differences import assert_close, derivative
 
 from streamrl_np import cells
-from streamrl_np.arrays import Views
-from streamrl_np.cells import CELLS, rtu
+from streamrl_np.arrays import Views, size
+from streamrl_np.cells import CELLS, mingru, rtu
 from streamrl_np.settings import SettingError
 
 N, D, T = 4, 3, 9
@@ -20,7 +20,7 @@ def make(name, mode="rtrl", dtype=np.float64, n=N, d=D, seed=0):
     p = Views(cell.layout(n, d), dtype)
     for key, value in cell.init(rng, n, d, cells.Config(name=name, units=n, mode=mode)).items():
         setattr(p, key, value)
-    return cell, p, Views(cell.state_layout(n, d), dtype), rng
+    return cell, p, Views(cell.state_layout(n, d, mode), dtype), rng
 
 
 def run(cell, p, state, xs, resets, gys, mode):
@@ -67,7 +67,7 @@ def test_gradient_of_the_input_is_that_of_one_step(name):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_tbptt1_is_the_gradient_with_the_last_state_held_still(name):
-    cell, p, state, rng = make(name)
+    cell, p, state, rng = make(name, "tbptt1")
     for _ in range(3):
         cell.advance(p, state, rng.normal(size=D), "tbptt1")
     x, gy = rng.normal(size=D), rng.normal(size=cell.feature_count(N))
@@ -109,14 +109,15 @@ def test_the_bptt_reference_agrees_with_differences():
     assert_close(rtu_bptt(p, xs, RESETS, gys).flat, derivative(loss, p.flat))
 
 
-def test_frozen_gives_no_gradient_but_the_same_features():
-    cell, p, state, rng = make("rtu")
-    _, _, other, _ = make("rtu")
+@pytest.mark.parametrize("name", CELLS)
+def test_frozen_gives_no_gradient_but_the_same_features(name):
+    cell, p, state, rng = make(name, "frozen")
+    _, _, other, _ = make(name)
     for x in rng.normal(size=(5, D)):
         frozen = cell.advance(p, state, x, "frozen")
         assert (frozen.y == cell.advance(p, other, x, "rtrl").y).all()
-    grad = p.like()
-    cell.vjp(p, state, frozen, np.ones(2 * N), grad)
+    grad = p.copy()
+    cell.vjp(p, state, frozen, np.ones(cell.feature_count(N)), grad)
     assert not grad.flat.any()
 
 
@@ -139,6 +140,50 @@ def test_the_ring():
     assert abs((r**2).mean() - (0.81 + 0.9801) / 2) < 1e-3, "uniform by area"
     assert theta.min() > 0 and theta.max() <= 6.28
     assert abs(rtu.ring(16) ** 16 - np.exp(-3)) < 1e-12
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "feedforward"])
+def test_the_ring_means_the_same_for_every_cell(name):
+    """Retention is what the ring says, and what a step with nothing to take in leaves of h."""
+    config = cells.Config(name=name, units=500, r_min=0.9, r_max=0.99)
+    cell = CELLS[name]
+    p = Views(cell.layout(500, 1))
+    for key, value in cell.init(np.random.default_rng(0), 500, 1, config).items():
+        setattr(p, key, value)
+    r = cell.retention(p)
+    assert 0.9 <= r.min() < 0.901 and 0.989 < r.max() <= 0.99
+    assert abs((r**2).mean() - (0.81 + 0.9801) / 2) < 1e-2, "uniform by area"
+
+
+@pytest.mark.parametrize("name", ["mingru", "gru"])
+def test_retention_is_the_slope_of_a_gated_step_at_rest(name):
+    cell, p, state, _ = make(name, "frozen", np.longdouble)
+    expected = np.diag(
+        [derivative(lambda h, i=i: peek_from(cell, p, state, h)[i], np.zeros(N)) for i in range(N)]
+    )
+    if name == "gru":  # r U_c h/2 enters through the candidate too
+        z, Uc = cell.retention(p), np.diag(p.U[2])
+        expected = expected - (1 - z) * Uc / 2
+    assert_close(cell.retention(p), expected)
+
+
+def peek_from(cell, p, state, h):
+    state.h = h
+    return cell.peek(p, state, np.zeros(D, p.flat.dtype))
+
+
+def test_the_candidate_of_mingru_is_continuous_and_its_slope_at_zero_is_one():
+    a = np.array([-1e-9, 0.0, 1e-9])
+    c = mingru.candidate(a)
+    assert np.ptp(c) < 2e-9 and c[1] == 0.5
+    assert_close(mingru.candidate_vjp(np.ones(3), c), [0.25, 1.0, 1.0], 1e-8)
+
+
+def test_dense_rtrl_is_allocated_only_where_it_is_asked_for():
+    n, d = 192, 64
+    assert size(CELLS["gru"].state_layout(n, d, "tbptt1")) == n
+    parameters = size(CELLS["gru"].layout(n, d))
+    assert size(CELLS["gru"].state_layout(n, d, "rtrl")) == n + n * parameters
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,9 @@ def test_peek_gives_the_numbers_of_forward_and_changes_nothing(name):
     assert (net.forward(x)[0] == value).all()
 
 
-def test_reset_makes_the_second_episode_like_the_first():
-    net, rng = make()
+@pytest.mark.parametrize("name", CELLS)
+def test_reset_makes_the_second_episode_like_the_first(name):
+    net, rng = make(name)
     xs = rng.normal(size=(6, INPUTS))
 
     def episode():
@@ -98,8 +99,10 @@ def test_reset_makes_the_second_episode_like_the_first():
     assert (first[0] == second[0]).all() and (first[1] == second[1]).all()
 
 
-def test_everything_stays_float32():
-    net, rng = make(dtype=np.float32)
+@pytest.mark.parametrize("mode", cells.MODES)
+@pytest.mark.parametrize("name", CELLS)
+def test_everything_stays_float32(name, mode):
+    net, rng = make(name, mode, dtype=np.float32)
     output, cache = net.forward(rng.normal(size=INPUTS).astype("f4"))
     gx = net.vjp(cache, np.ones(OUTPUTS, "f4"))
     assert output.dtype == gx.dtype == "f4"

@@ -9,9 +9,15 @@ of them, so a new cell is one new file and one line in ``CELLS``.
 import dataclasses
 
 from ..settings import SettingError, check, setting
-from . import feedforward, rtu
+from . import feedforward, gru, mingru, rtu, rtu_nonlinear
 
-CELLS = {"rtu": rtu, "feedforward": feedforward}
+CELLS = {
+    "rtu": rtu,
+    "rtu_nonlinear": rtu_nonlinear,
+    "mingru": mingru,
+    "gru": gru,
+    "feedforward": feedforward,
+}
 MODES = ("rtrl", "tbptt1", "frozen")
 
 

@@ -18,7 +18,7 @@ def layout(n, d):
     return {"W": (2 * n, d)}
 
 
-def state_layout(n, d):
+def state_layout(n, d, mode="rtrl"):
     """Lay out what a step carries: nothing."""
     return {}
 
@@ -36,6 +36,7 @@ def init(rng, n, d, config):
 class Cache(NamedTuple):
     """What :func:`vjp` needs of the step just taken."""
 
+    mode: str
     x: np.ndarray  # (d,)
     y: np.ndarray  # (2n,)
 
@@ -46,19 +47,21 @@ def peek(p, state, x):
 
 
 def advance(p, state, x, mode):
-    """Compute the features; there is no state to advance and every mode is the same but "frozen".
+    """Compute the features; there is no state to advance, and "rtrl" and "tbptt1" are the same.
 
     Returns
     -------
     Cache
     """
-    return Cache(x, peek(p, state, x))
+    return Cache(mode, x, peek(p, state, x))
 
 
 def vjp(p, state, cache, gy, grad):
     """Pull ``gy`` (2n,) back: write ∂L/∂W to ``grad`` and return ∂L/∂x (d,)."""
     g = layers.tanh_vjp(gy, cache.y)
     np.multiply(g[:, None], cache.x, out=grad.W)
+    if cache.mode == "frozen":
+        grad.W[:] = 0.0
     return g @ p.W
 
 

@@ -25,7 +25,7 @@ def layout(n, d):
     return {"nu_log": (n,), "theta_log": (n,), "B": Complex((n, d))}
 
 
-def state_layout(n, d):
+def state_layout(n, d, mode="rtrl"):
     """Lay out what a step carries: the hidden state and its sensitivities.
 
     ``J_B`` is the immediate Jacobian ∂h/∂B of the last step alone; it is real, for γ and x are.
