@@ -30,6 +30,7 @@ FLUSH_EVERY = 64  # steps; a trace that decays by 0.8 a step needs about 70 from
 class Config:
     """Stream AC(λ)."""
 
+    name: str = setting("actor-critic", "the agent", choices=("actor-critic",))
     discount: float = setting(0.99, "γ, weight of the next step's value", low=0, high=1)
     trace_decay: float = setting(0.8, "λ of TD(λ)", low=0, high=1)
     entropy: float = setting(0.01, "τ, weight of the entropy bonus", low=0)
@@ -69,6 +70,8 @@ class ActorCritic:
     cell : streamrl_np.cells.Config
     dtype : dtype
     """
+
+    metrics = Update._fields
 
     def __init__(self, inputs, policy, rng, config=None, network=None, cell=None, dtype=np.float32):
         self.config = config = config or Config()
@@ -143,7 +146,8 @@ class ActorCritic:
                 flush_denormals(views.flat)
         if terminated or truncated:
             self.reset()
-        return Update(delta, alpha_pi, alpha_v, norm_pi, norm_v, self.policy.entropy(logits))
+        entropy = float(self.policy.entropy(logits))
+        return Update(delta, alpha_pi, alpha_v, norm_pi, norm_v, entropy)
 
     def reset(self):
         """Step back to the start of an episode: h, S and z become zero."""
@@ -151,6 +155,10 @@ class ActorCritic:
         self.critic.reset()
         self.z_pi.flat[:] = 0.0
         self.z_v.flat[:] = 0.0
+
+    def retention(self):
+        """Say how much of each of the actor's units survives one step, (n,)."""
+        return self.actor.cell.retention(self.actor.p.cell)
 
     def explain(self, reward, observation, next_observation):
         """Raise NonFiniteError naming what made the TD error non-finite."""

@@ -17,6 +17,15 @@ from ..arrays import COMPLEX
 from ..optimizers import accumulate
 from ..policies import Categorical
 
+MEANINGS = {
+    "forward": "one network, state and sensitivities advanced",
+    "peek": "one network, the look-ahead",
+    "vjp": "one network, its whole gradient",
+    "optimizer": "one network, trace and bounded step",
+    "step": "the agent: act and update",
+    "floor": "the passes over large arrays that no formulation avoids",
+    "floor_ratio": "step / floor",
+}
 EPISODE = 17  # steps between resets
 
 
@@ -155,3 +164,11 @@ def growth(sizes, make, repeats=300):
     times = median_microseconds({size: make(size) for size in sizes}, repeats)
     slope, _ = np.polyfit(np.log(list(times)), np.log(list(times.values())), 1)
     return float(slope), times
+
+
+def growths(dtype=np.float32):
+    """List what :func:`growth` is measured over: (name, sizes, make)."""
+    return [
+        ("units", (192, 384, 768, 1536), lambda n: one_step(*make_agent(n, 64, dtype=dtype))),
+        ("features", (64, 128, 256, 512), lambda d: one_step(*make_agent(192, d, dtype=dtype))),
+    ]

@@ -1,0 +1,178 @@
+"""The command line: python -m streamrl_np run | list | show | bench."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from .extras import MissingPackage
+from .settings import SettingError, describe
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def main(arguments=None):
+    """Run the command line; returns the exit code (2 for bad input, 1 for a run that failed)."""
+    from .arrays import NonFiniteError
+    from .experiments.checkpoint import CheckpointError
+    from .experiments.results import RunDirectoryError
+
+    args = make_parser().parse_args(arguments)
+    try:
+        return args.command(args)
+    except (SettingError, MissingPackage, CheckpointError, RunDirectoryError, OSError) as error:
+        print(f"streamrl_np: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except NonFiniteError as error:
+        print(f"streamrl_np: stopped at {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("streamrl_np: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def make_parser():
+    """Make the parser of all commands."""
+    parser = argparse.ArgumentParser(prog="python -m streamrl_np", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    run = commands.add_parser("run", help="run an experiment", description=run_command.__doc__)
+    run.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a name that `list` shows")
+    run.add_argument("--seed", type=int, metavar="N", help="short for --set run.seed=N")
+    run.add_argument("--steps", type=int, metavar="N", help="short for --set run.steps=N")
+    run.add_argument("--out", type=Path, metavar="DIR", help="a new or empty directory")
+    run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    run.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="see `list`")
+    run.add_argument("--quiet", action="store_true", help="no progress bar")
+    run.set_defaults(command=run_command)
+
+    listing = commands.add_parser("list", help="show the experiments and their settings")
+    listing.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="only this one")
+    listing.set_defaults(command=list_command)
+
+    show = commands.add_parser("show", help="print a run's summary and draw its curve")
+    show.add_argument("directory", type=Path, metavar="RUN_DIR")
+    show.set_defaults(command=show_command)
+
+    bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
+    bench.add_argument("--repeats", type=int, default=2000, metavar="N")
+    bench.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    bench.set_defaults(command=bench_command)
+    return parser
+
+
+def run_command(args):
+    """Run an experiment, or go on with one; the run directory is printed at the end."""
+    from .experiments import configs, runner
+
+    if args.resume is not None:
+        if args.seed is not None or args.out is not None or args.set:
+            raise SettingError("a resumed run keeps its settings: only --steps may be given")
+        run = runner.load(args.resume, args.steps)
+        if args.experiment not in (None, run.name):
+            raise SettingError(f"{args.resume} holds a run of {run.name}, not of {args.experiment}")
+    else:
+        if args.experiment is None:
+            raise SettingError(f"name an experiment: {', '.join(configs.PRESETS)}")
+        experiment = configs.build(args.experiment, settings_of(args))
+        seed = experiment.run.seed
+        directory = args.out or fresh_directory(f"{args.experiment.replace('/', '-')}-seed{seed}")
+        run = runner.Run(experiment, directory, args.experiment)
+    summary = runner.execute(run, args.quiet)
+    print_summary(summary)
+    print(f"{'run directory':>16}  {run.directory}")
+    if not summary["complete"]:
+        print(f"interrupted; go on with: python -m streamrl_np run --resume {run.directory}")
+        return INTERRUPTED
+    return 0
+
+
+def settings_of(args):
+    """Collect --set, --seed and --steps into one dict of text."""
+    settings = {}
+    for item in args.set or ():
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise SettingError(f"--set takes KEY=VALUE, got {item!r}")
+        settings[key] = value
+    if args.seed is not None:
+        settings["run.seed"] = str(args.seed)
+    if args.steps is not None:
+        settings["run.steps"] = str(args.steps)
+    return settings
+
+
+def fresh_directory(name):
+    """Find a directory below runs/ that is not there yet."""
+    directory, count = Path("runs") / name, 1
+    while directory.exists():
+        count += 1
+        directory = Path("runs") / f"{name}-{count}"
+    return directory
+
+
+def print_summary(summary):
+    """Print a run's summary, a line a number."""
+    for key, value in summary.items():
+        text = f"{value:.4g}" if key == "final_return" and value is not None else value
+        print(f"{key.replace('_', ' '):>16}  {text}")
+
+
+def list_command(args):
+    """Show the experiments and their settings."""
+    from .experiments import configs
+
+    for name in [args.experiment] if args.experiment else configs.PRESETS:
+        experiment = configs.build(name)
+        print(f"{name}: {configs.PRESETS[name].__doc__.splitlines()[0]}\n")
+        for key, section, field in configs.keys(experiment):
+            kind = type(section).__annotations__[field.name]
+            value = getattr(section, field.name)
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+            allowed = describe(kind, field.metadata)
+            print(f"  {key:<28} {shown:<13} {field.metadata['help']} ({allowed})")
+        print()
+    return 0
+
+
+def show_command(args):
+    """Print a run's summary and draw its curve."""
+    from .experiments import plots
+    from .experiments.results import moving_average, read_episodes, read_json
+
+    config = read_json(args.directory / "config.json")
+    episodes = read_episodes(args.directory / "episodes.csv")
+    title = f"{config['experiment']}, seed {config['seed']}"
+    print(title)
+    if (args.directory / "summary.json").exists():
+        print_summary(read_json(args.directory / "summary.json"))
+    else:
+        done = episodes.step[-1] if len(episodes.step) else 0
+        print(f"unfinished: {len(episodes.step)} episodes in {done} steps")
+    mean = moving_average(episodes.returns)
+    if len(mean):
+        print(f"{'return':>16}  {plots.sparkline(mean)}  {mean.min():.3g} to {mean.max():.3g}")
+    plots.learning_curve(episodes, title, args.directory / "curve.png")
+    print(f"{'curve':>16}  {args.directory / 'curve.png'}")
+    return 0
+
+
+def bench_command(args):
+    """Measure one agent step at the paper's size (RTU 192, features 64, two networks)."""
+    import numpy as np
+
+    from .experiments import bench
+
+    if args.repeats < 10:
+        raise SettingError(f"repeats must be a whole number, at least 10, got {args.repeats}")
+    dtype = np.dtype(args.dtype)
+    result = bench.measure(dtype=dtype, repeats=args.repeats)
+    print(f"one agent step, RTU 192, features 64, two networks, 2 actions, {dtype}")
+    for name, meaning in bench.MEANINGS.items():
+        unit = "" if name == "floor_ratio" else " µs"
+        print(f"{name.replace('_', ' '):>12} {result[name]:9.2f}{unit:3}  {meaning}")
+    for name, sizes, make in bench.growths(dtype):
+        exponent, times = bench.growth(sizes, make)
+        listed = ", ".join(f"{size}: {t:.0f} µs" for size, t in times.items())
+        print(f"growth with {name}: time ∝ {name}^{exponent:.2f}  ({listed})")
+    return 0

@@ -1,0 +1,172 @@
+"""Experiments: every setting of a run in one frozen dataclass, with named presets.
+
+A preset is a function from an environment's settings to all settings, because what an
+agent needs follows from its task: a chain twice as long wants units that hold twice as long.
+"""
+
+import dataclasses
+import difflib
+import typing
+
+import numpy as np
+
+from .. import cells, networks
+from ..agents import actor_critic
+from ..cells import rtu
+from ..envs import memory_chain
+from ..envs.normalize import Config as NormalizeConfig
+from ..policies import Categorical
+from ..settings import SettingError, check, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """How long, from which seed, and how often to write."""
+
+    seed: int = setting(0, "seed of everything random", low=0)
+    steps: int = setting(100_000, "environment steps", low=1)
+    dtype: str = setting("float32", "precision", choices=("float32", "float64"))
+    checkpoint_every: int = setting(10_000, "steps between checkpoints, at episode ends", low=1)
+    metrics_every: int = setting(1_000, "steps between rows of metrics.csv", low=1)
+    stop_return: float | None = setting(None, "stop once the last 100 episodes' mean is this")
+
+    def __post_init__(self):
+        check(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """All settings of a run, by section."""
+
+    env: typing.Any
+    agent: typing.Any = actor_critic.Config()
+    network: networks.Config = networks.Config()
+    cell: cells.Config = cells.Config()
+    normalize: NormalizeConfig = NormalizeConfig()
+    run: RunConfig = RunConfig()
+
+    def make_env(self):
+        """Make the environment."""
+        return self.env.make()
+
+    def make_agent(self, env, rng):
+        """Make the agent for an environment's spaces, drawing its weights from ``rng``."""
+        (inputs,) = env.observation_space.shape
+        policy = Categorical(int(env.action_space.n))
+        dtype = np.dtype(self.run.dtype)
+        return actor_critic.ActorCritic(
+            inputs, policy, rng, self.agent, self.network, self.cell, dtype
+        )
+
+
+def memory_chain_experiment(env=None):
+    """Stream AC(λ) on MemoryChain; the ring that |λ| is drawn from follows the chain's length."""
+    env = env or memory_chain.Config()
+    return Experiment(
+        env=env,
+        cell=cells.Config(r_min=rtu.ring(env.length)),
+        run=RunConfig(steps=80_000),
+    )
+
+
+PRESETS = {"memory-chain": memory_chain_experiment}
+ENVS = {"memory-chain": memory_chain.Config}
+AGENTS = {"actor-critic": actor_critic.Config}
+
+
+def build(name, settings=None):
+    """Make an experiment from a preset's name and settings that differ from it.
+
+    Parameters
+    ----------
+    name : str
+    settings : dict of str, optional
+        ``{"env.length": "64"}``; the values are text, as on a command line.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    SettingError
+        For an unknown experiment or key (with the nearest known one), a value of a wrong
+        type or out of range.
+    """
+    if name not in PRESETS:
+        raise SettingError(f"experiment must be one of {', '.join(PRESETS)}, got {name!r}")
+    settings = dict(settings or {})
+    experiment = PRESETS[name]()
+    for key in settings:
+        find(experiment, key)  # a typo is reported before anything else
+    env_settings = {k: v for k, v in settings.items() if k.startswith("env.")}
+    experiment = PRESETS[name](replace(experiment, env_settings).env)
+    return replace(experiment, {k: v for k, v in settings.items() if k not in env_settings})
+
+
+def keys(experiment):
+    """List ``(key, section, field)`` of every setting."""
+    for part in dataclasses.fields(experiment):
+        section = getattr(experiment, part.name)
+        for field in dataclasses.fields(section):
+            yield f"{part.name}.{field.name}", section, field
+
+
+def find(experiment, key):
+    """Find the section and field of a key, or raise SettingError with the nearest key."""
+    known = {k: (section, field) for k, section, field in keys(experiment)}
+    if key not in known:
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SettingError(f"there is no setting {key!r}{hint}")
+    return known[key]
+
+
+def replace(experiment, settings):
+    """Return the experiment with some settings replaced, given as text."""
+    changes = {}
+    for key, text in settings.items():
+        section, field = find(experiment, key)
+        kind = typing.get_type_hints(type(section))[field.name]
+        changes.setdefault(key.split(".")[0], {})[field.name] = parse(key, text, kind)
+    for name, values in changes.items():
+        section = getattr(experiment, name)
+        try:
+            section = dataclasses.replace(section, **values)
+        except SettingError as error:
+            raise SettingError(f"{name}.{error}") from None
+        experiment = dataclasses.replace(experiment, **{name: section})
+    return experiment
+
+
+def parse(key, text, kind):
+    """Read a value of type ``kind`` from text."""
+    kinds = typing.get_args(kind) or (kind,)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    try:
+        if bool in kinds:
+            return {"true": True, "false": False}[text.lower()]
+        return (int if int in kinds else float if float in kinds else str)(text)
+    except (ValueError, KeyError):
+        expected = " or ".join(words.get(k, "none") for k in kinds)
+        raise SettingError(f"{key} must be {expected}, got {text!r}") from None
+
+
+def to_dict(experiment):
+    """Turn an experiment into nested plain dicts, for config.json."""
+    return dataclasses.asdict(experiment)
+
+
+def from_dict(settings):
+    """Turn what :func:`to_dict` gave back into an experiment."""
+    sections = {
+        "env": ENVS[settings["env"]["name"]],
+        "agent": AGENTS[settings["agent"]["name"]],
+        "network": networks.Config,
+        "cell": cells.Config,
+        "normalize": NormalizeConfig,
+        "run": RunConfig,
+    }
+    return Experiment(**{name: make(**settings[name]) for name, make in sections.items()})

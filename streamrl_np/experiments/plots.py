@@ -1,0 +1,58 @@
+"""Figures of runs, and a curve for the terminal."""
+
+import numpy as np
+
+from ..extras import require
+from .checkpoint import atomic_write
+from .results import WINDOW, moving_average
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def new_figure(width=6.4, height=3.6):
+    """Make a figure with one pair of axes, in colours that colour-blind readers can tell apart."""
+    matplotlib = require("matplotlib")
+    matplotlib.use("Agg")
+    plt = require("matplotlib.pyplot")
+    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.set_prop_cycle(color=COLOURS)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def save_figure(figure, path, dpi=150):
+    """Write a figure as PNG, atomically, and close it."""
+    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=dpi))
+    require("matplotlib.pyplot").close(figure)
+
+
+def learning_curve(episodes, title, path):
+    """Draw the return of every episode and its moving average against the step.
+
+    Parameters
+    ----------
+    episodes : streamrl_np.experiments.results.Episodes
+    title : str
+    path : pathlib.Path
+        The PNG file to write.
+    """
+    figure, axes = new_figure()
+    axes.plot(episodes.step, episodes.returns, ".", ms=2, alpha=0.25, color="0.5", label="episode")
+    mean = moving_average(episodes.returns)
+    axes.plot(episodes.step, mean, color=COLOURS[0], label=f"mean of the last {WINDOW} episodes")
+    axes.set(title=title, xlabel="environment steps", ylabel="return")
+    axes.legend(loc="lower right")
+    save_figure(figure, path)
+
+
+def sparkline(values, width=60):
+    """Draw values as a line of blocks: ▁▂▄▇."""
+    if len(values) == 0:
+        return ""
+    pieces = np.array_split(np.asarray(values), min(width, len(values)))
+    heights = np.array([piece.mean() for piece in pieces])
+    low, high = heights.min(), heights.max()
+    levels = (heights - low) / (high - low if high > low else 1.0)
+    return "".join(BLOCKS[round(level * (len(BLOCKS) - 1))] for level in levels)

@@ -1,0 +1,119 @@
+"""A run directory: what is written there, and how to read it back."""
+
+import csv
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from .checkpoint import atomic_write
+
+WINDOW = 100  # episodes that a return is averaged over
+
+
+class RunDirectoryError(ValueError):
+    """A directory holds no run, or holds another one."""
+
+
+class Table:
+    """A CSV file that grows, and can be cut back to what a checkpoint knew of it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    columns : sequence of str
+    offset : int, optional
+        Bytes to keep of a file that is there; without it the file is begun anew.
+    """
+
+    def __init__(self, path, columns, offset=None):
+        if offset is None:
+            self.file = open(path, "w", newline="", encoding="utf-8")
+            self.write(columns)
+        else:
+            self.file = open(path, "r+", newline="", encoding="utf-8")
+            self.file.truncate(offset)
+            self.file.seek(0, os.SEEK_END)
+
+    def write(self, row):
+        """Append a row; floats are written so that they read back as the same bits."""
+        self.file.write(",".join(map(str, row)) + "\n")
+
+    def sync(self):
+        """Put every row on the disk and return the file's length in bytes."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        return self.file.tell()
+
+    def close(self):
+        """Close the file."""
+        self.file.close()
+
+
+def write_json(path, content):
+    """Write a JSON file atomically."""
+    text = json.dumps(content, indent=2) + "\n"
+    atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def read_json(path):
+    """Read a JSON file of a run.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from None
+
+
+class Episodes(NamedTuple):
+    """The columns of episodes.csv."""
+
+    step: np.ndarray  # at the episode's end
+    episode: np.ndarray
+    returns: np.ndarray
+    length: np.ndarray
+
+
+EPISODE_COLUMNS = ("step", "episode", "return", "length")
+
+
+def read_episodes(path):
+    """Read episodes.csv.
+
+    Returns
+    -------
+    Episodes
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is missing or damaged.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *rows = csv.reader(file)
+        if tuple(header) != EPISODE_COLUMNS:
+            raise ValueError(f"its columns are {header}")
+        columns = np.array(rows, dtype=float).reshape(-1, 4).T
+    except FileNotFoundError:
+        raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
+    except (OSError, ValueError) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from None
+    step, episode, returns, length = columns
+    return Episodes(step.astype(int), episode.astype(int), returns, length.astype(int))
+
+
+def moving_average(values, window=WINDOW):
+    """Average each value with up to ``window − 1`` before it."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return (sums[ends] - sums[starts]) / (ends - starts)

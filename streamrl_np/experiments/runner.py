@@ -1,0 +1,313 @@
+"""Run an experiment: write its episodes, metrics and checkpoints, and be ready to be killed.
+
+A checkpoint is taken at the end of an episode only. It knows how long the CSV files were,
+so a resumed run cuts them back to that point and writes the same bytes again.
+"""
+
+import collections
+import platform
+import signal
+import statistics
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from .. import arrays
+from ..envs.normalize import ObservationNormalizer, RewardScaler
+from ..extras import require
+from . import checkpoint, configs, plots
+from .loop import transitions
+from .results import (
+    EPISODE_COLUMNS,
+    WINDOW,
+    RunDirectoryError,
+    Table,
+    read_episodes,
+    read_json,
+    write_json,
+)
+
+
+class Progress:
+    """What a run has done so far, apart from its arrays; all of it is in a checkpoint."""
+
+    def __init__(self):
+        self.step = 0
+        self.episodes = 0
+        self.seconds = 0.0
+        self.recent = collections.deque(maxlen=WINDOW)  # returns
+        self.longest = 0  # steps of the longest episode
+        self.sums = None  # of the metrics since their last row
+        self.offsets = {}  # file → bytes
+
+    def to_dict(self):
+        """Turn it into what JSON can hold."""
+        return {**vars(self), "recent": list(self.recent)}
+
+    @classmethod
+    def from_dict(cls, content):
+        """Turn it back."""
+        progress = cls()
+        vars(progress).update(content, recent=collections.deque(content["recent"], maxlen=WINDOW))
+        return progress
+
+
+class Run:
+    """One run in one directory.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    directory : pathlib.Path
+        Must hold nothing, or the run to resume.
+    name : str
+        The preset's name, for titles.
+    resume : bool
+    """
+
+    def __init__(self, experiment, directory, name="run", resume=False):
+        self.experiment, self.directory, self.name = experiment, Path(directory), name
+        seed, dtype = experiment.run.seed, np.dtype(experiment.run.dtype)
+        require("matplotlib")  # at once, not after an hour
+        self.env = experiment.make_env()
+        self.rng = np.random.default_rng(seed)
+        self.agent = experiment.make_agent(self.env, self.rng)
+        (inputs,) = self.env.observation_space.shape
+        flags = experiment.normalize
+        self.observe = ObservationNormalizer(inputs, flags.observations, dtype)
+        self.scale = RewardScaler(experiment.agent.discount, flags.rewards)
+        self.progress = Progress()
+        self.at_episode_end = True
+        self.checkpoint_path = self.directory / "checkpoint.npz"
+        metrics = ("step", *self.agent.metrics, "retention_min", "retention_mean", "retention_max")
+        self.metric_columns = (*metrics, "steps_per_second")
+        if resume:
+            self.restore()
+        else:
+            self.begin()
+
+    def begin(self):
+        """Make the directory, which must not hold anything yet."""
+        if self.directory.is_file() or (self.directory.is_dir() and any(self.directory.iterdir())):
+            raise RunDirectoryError(
+                f"{self.directory} is not empty: resume the run in it, or name another directory"
+            )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        content = {
+            "experiment": self.name,
+            "seed": self.experiment.run.seed,
+            "settings": configs.to_dict(self.experiment),
+            "versions": versions(),
+        }
+        write_json(self.directory / "config.json", content)
+        self.open_tables({})
+        self.save()
+
+    def restore(self):
+        """Go back to the last checkpoint; a run that was killed before its first starts anew."""
+        if self.checkpoint_path.exists():
+            loaded, meta = checkpoint.load(self.checkpoint_path)
+            checkpoint.restore(self.checkpoint_path, self.arrays(), loaded)
+            self.rng.bit_generator.state = meta["rng"]
+            self.progress = Progress.from_dict(meta["progress"])
+        self.open_tables(self.progress.offsets)
+
+    def open_tables(self, offsets):
+        """Open the two CSV files, cut back to ``offsets``."""
+        columns = {"episodes.csv": EPISODE_COLUMNS, "metrics.csv": self.metric_columns}
+        for name in offsets:
+            if not (self.directory / name).exists():
+                raise RunDirectoryError(f"{self.directory / name} is missing")
+            if (self.directory / name).stat().st_size < offsets[name]:
+                raise RunDirectoryError(f"{self.directory / name} is shorter than it was")
+        self.tables = {
+            name: Table(self.directory / name, columns[name], offsets.get(name)) for name in columns
+        }
+
+    def arrays(self):
+        """Name every array of the run; they are the live ones."""
+        parts = {"agent": self.agent, "observe": self.observe, "scale": self.scale}
+        return {
+            f"{part}.{k}": a for part, owner in parts.items() for k, a in owner.arrays().items()
+        }
+
+    def save(self):
+        """Write a checkpoint, if all numbers are finite."""
+        self.agent.require_finite()
+        self.progress.offsets = {name: table.sync() for name, table in self.tables.items()}
+        meta = {"rng": self.rng.bit_generator.state, "progress": self.progress.to_dict()}
+        checkpoint.save(self.checkpoint_path, self.arrays(), meta)
+
+    def steps(self):
+        """Advance the run step by step; yields the number of steps done.
+
+        Raises
+        ------
+        NonFiniteError
+            With the step, the array and the last good checkpoint.
+        """
+        try:
+            with np.errstate(all="ignore"):  # NaN and infinity are looked for, and named
+                yield from self.steps_unguarded()
+        except arrays.NonFiniteError as error:
+            held = checkpoint.load(self.checkpoint_path)[1]["progress"]["step"]
+            raise arrays.NonFiniteError(
+                f"step {self.progress.step + 1}: {error}; "
+                f"the last good checkpoint is {self.checkpoint_path}, of step {held}"
+            ) from None
+
+    def steps_unguarded(self):
+        """Do the work of :meth:`steps`."""
+        progress, run = self.progress, self.experiment.run
+        if progress.step >= run.steps:
+            return
+        began = time.perf_counter() - progress.seconds
+        since = time.perf_counter()  # of the last row of metrics
+        next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
+        total, length = 0.0, 0
+        loop = transitions(
+            self.env, self.agent, self.observe, self.scale, run.seed, progress.episodes
+        )
+        for transition in loop:
+            progress.step += 1
+            total, length = total + transition.reward, length + 1
+            self.add_metrics(transition.update)
+            self.at_episode_end = transition.done
+            if progress.step % run.metrics_every == 0:
+                now = time.perf_counter()
+                self.write_metrics(run.metrics_every / (now - since))
+                since = now
+            if transition.done:
+                progress.episodes += 1
+                progress.recent.append(total)
+                progress.longest = max(progress.longest, length)
+                row = (progress.step, transition.episode, total, length)
+                self.tables["episodes.csv"].write(row)
+                total, length = 0.0, 0
+                progress.seconds = time.perf_counter() - began
+                last = run.steps - progress.step <= progress.longest or self.solved()
+                if progress.step >= next_save or last:
+                    self.save()
+                    next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
+            yield progress.step
+            if progress.step >= run.steps or (transition.done and self.solved()):
+                break
+        progress.seconds = time.perf_counter() - began
+
+    def solved(self):
+        """Whether the recent return has reached ``run.stop_return``."""
+        goal, recent = self.experiment.run.stop_return, self.progress.recent
+        return goal is not None and len(recent) == WINDOW and statistics.fmean(recent) >= goal
+
+    def add_metrics(self, update):
+        """Add one update's numbers, without their signs, to the sums of the next row."""
+        sums = self.progress.sums or [0.0] * len(update)
+        self.progress.sums = [s + abs(u) for s, u in zip(sums, update, strict=True)]
+
+    def write_metrics(self, steps_per_second):
+        """Write a row of means since the last row, and begin the next."""
+        means = [float(s) / self.experiment.run.metrics_every for s in self.progress.sums]
+        kept = self.agent.retention()
+        kept = [float(f(kept)) for f in (np.min, np.mean, np.max)]
+        row = (self.progress.step, *means, *kept, round(steps_per_second, 1))
+        self.tables["metrics.csv"].write(row)
+        self.progress.sums = None
+
+    def finish(self):
+        """Write summary.json and curve.png; returns the summary."""
+        for table in self.tables.values():
+            table.sync()
+            table.close()
+        summary = self.summary()
+        write_json(self.directory / "summary.json", summary)
+        episodes = read_episodes(self.directory / "episodes.csv")
+        title = f"{self.name}, seed {self.experiment.run.seed}"
+        plots.learning_curve(episodes, title, self.directory / "curve.png")
+        return summary
+
+    def summary(self):
+        """Say how the run went."""
+        p = self.progress
+        return {
+            "final_return": statistics.fmean(p.recent) if p.recent else None,
+            "steps": p.step,
+            "episodes": p.episodes,
+            "seconds": round(p.seconds, 3),
+            "steps_per_second": round(p.step / p.seconds, 1) if p.seconds else None,
+            "complete": p.step >= self.experiment.run.steps or self.solved(),
+        }
+
+
+def versions():
+    """Name the versions that a run's numbers depend on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for package in ("numpy", "gymnasium"):
+        found[package] = require(package).__version__
+    return found
+
+
+def load(directory, steps=None):
+    """Open the run in a directory to resume it.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+    steps : int, optional
+        A new total number of steps.
+
+    Raises
+    ------
+    RunDirectoryError, CheckpointError
+    """
+    directory = Path(directory)
+    content = read_json(directory / "config.json")
+    try:
+        experiment = configs.from_dict(content["settings"])
+        name = content["experiment"]
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"{directory / 'config.json'} does not describe a run: {error}"
+        raise RunDirectoryError(message) from None
+    if steps is not None:
+        experiment = configs.replace(experiment, {"run.steps": str(steps)})
+    return Run(experiment, directory, name, resume=True)
+
+
+def execute(run, quiet=False):
+    """Run to the end, with a progress bar; the first Ctrl-C stops at the next episode's end.
+
+    Returns
+    -------
+    dict
+        The summary; its ``complete`` is false after Ctrl-C.
+    """
+    tqdm = require("tqdm").tqdm
+    stop = []
+
+    def ask_to_stop(number, frame):
+        if stop:
+            raise KeyboardInterrupt
+        stop.append(number)
+
+    total, before = run.experiment.run.steps, run.progress.step
+    in_main = threading.current_thread() is threading.main_thread()  # others get no signals
+    handler = signal.signal(signal.SIGINT, ask_to_stop) if in_main else None
+    try:
+        with tqdm(
+            total=total, initial=before, unit=" steps", disable=quiet, mininterval=0.2
+        ) as bar:
+            for step in run.steps():
+                if step % 50 == 0:
+                    bar.update(step - bar.n)
+                if step % 1000 == 0 and run.progress.recent:
+                    recent = statistics.fmean(run.progress.recent)
+                    bar.set_postfix_str(f"return {recent:.3g}", refresh=False)
+                if stop and run.at_episode_end:
+                    run.save()
+                    break
+            bar.update(run.progress.step - bar.n)
+    finally:
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+    return run.finish()
