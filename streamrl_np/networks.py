@@ -8,6 +8,7 @@ one would need a sensitivity of every unit to every encoder weight.
 
 # n units, d = width, k outputs
 
+import copy
 import dataclasses
 
 import numpy as np
@@ -129,13 +130,95 @@ class Network:
         (inputs,) ndarray
             ∂(g · output)/∂x of this step alone.
         """
+        encoder_cache, cell_cache, readout_cache = cache
+        gy = self.readout_vjp(readout_cache, g)
+        gu = self.cell.vjp(self.p.cell, self.state, cell_cache, gy, self.grad.cell)
+        return dense_vjp(gu, encoder_cache, self.p.encoder, self.grad.encoder)
+
+    def readout_vjp(self, cache, g):
+        """Pull ``g`` back through :meth:`readout`: write the gradient, return ∂L/∂features."""
         p, grad = self.p, self.grad
-        encoder_cache, cell_cache, (y, block_caches) = cache
+        y, block_caches = cache
         g, _, grad.head.b[:] = layers.linear_vjp(g, y, p.head.W, grad.head.W)
         for name, block_cache in zip(reversed(self.blocks), reversed(block_caches), strict=True):
             g = dense_vjp(g, block_cache, p[name], grad[name])
-        g = self.cell.vjp(p.cell, self.state, cell_cache, g, grad.cell)
-        return dense_vjp(g, encoder_cache, p.encoder, grad.encoder)
+        return g
+
+    def unroll(self, x, memory, starts):
+        """Take T steps in m sequences side by side; the network's own state is not touched.
+
+        Parameters
+        ----------
+        x : (T, m, inputs) ndarray
+        memory : dict of ndarray
+            What :meth:`replay` kept of the state before the first step: ``h`` (m, n) and,
+            in mode "rtrl", the sensitivities.
+        starts : (T, m) bool ndarray
+            Where an episode starts.
+
+        Returns
+        -------
+        output : (T, m, outputs) ndarray
+        cache : tuple
+            For :meth:`unroll_vjp`.
+        """
+        u, encoder_cache = dense(x, self.p.encoder)
+        cell_cache = self.cell.unroll(self.p.cell, memory.get("h"), u, starts)
+        output, readout_cache = self.readout(cell_cache.y)
+        return output, (memory, encoder_cache, cell_cache, readout_cache)
+
+    def unroll_vjp(self, cache, g):
+        """Write the gradient of the sum of g · output, (T, m, outputs) each, to ``self.grad``.
+
+        Within the T steps it is exact (BPTT). What the first state owes to the cell's
+        parameters is added in mode "rtrl" and left out in mode "tbptt1".
+        """
+        memory, encoder_cache, cell_cache, readout_cache = cache
+        p, grad = self.p, self.grad
+        gy = self.readout_vjp(readout_cache, g)
+        gu, gh = self.cell.unroll_vjp(p.cell, cell_cache, gy, grad.cell)
+        if self.mode == "rtrl":
+            self.cell.sensitivity_vjp(memory, gh, grad.cell)
+        elif self.mode == "frozen":
+            grad.cell.flat[:] = 0.0
+        dense_vjp(gu, encoder_cache, p.encoder, grad.encoder)
+
+    def replay(self, x, starts, every):
+        """Advance the state through a stored sequence, keeping it before every ``every``-th step.
+
+        Parameters
+        ----------
+        x : (T, inputs) ndarray
+        starts : (T,) bool ndarray
+        every : int
+            A divisor of T.
+
+        Returns
+        -------
+        dict of ndarray
+            ``h`` and the sensitivities, with a leading axis of length T // every.
+        """
+        u, _ = dense(x, self.p.encoder)
+        mode, kept = "frozen", ("h",)
+        if self.mode == "rtrl":
+            mode, kept = "rtrl", ("h", *(k for k in self.state.layout if k.startswith("S_")))
+        live = {name: self.state[name] for name in kept if name in self.state.layout}
+        count = len(x) // every
+        memory = {name: np.empty((count, *a.shape), a.dtype) for name, a in live.items()}
+        for t in range(len(x)):
+            if starts[t]:
+                self.reset()
+            if t % every == 0:
+                for name, array in live.items():
+                    memory[name][t // every] = array
+            self.cell.advance(self.p.cell, self.state, u[t], mode)
+        return memory
+
+    def acting_twin(self):
+        """Make a network with the same parameters whose own state carries no sensitivities."""
+        twin = copy.copy(self)
+        twin.mode, twin.state = "frozen", self.state.like()
+        return twin
 
     def reset(self):
         """Step back to the start of an episode: hidden state and sensitivities become zero."""

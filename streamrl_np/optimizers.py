@@ -123,4 +123,49 @@ class AdaptiveObGD(ObGD):
         return {"v": self.v, "t": self.t}
 
 
+class Adam:
+    """Adam (Kingma 2015): descend a gradient, each entry at a speed that its own size sets.
+
+    Parameters
+    ----------
+    size : int
+        Length of the flat parameter vector.
+    step_size : float
+        α.
+    beta1, beta2 : float
+        Decay of the mean of the gradient, and of the mean of its square.
+    eps : float
+        Keeps the division finite.
+    dtype : dtype
+    """
+
+    def __init__(self, size, step_size, beta1=0.9, beta2=0.999, eps=1e-8, dtype=np.float32):
+        self.step_size, self.beta1, self.beta2, self.eps = step_size, beta1, beta2, eps
+        self.m, self.v = np.zeros(size, dtype), np.zeros(size, dtype)
+        self.scratch = np.empty(size, dtype)  # overwritten every step
+        self.t = np.zeros(1)  # steps taken
+
+    def step(self, w, gradient):
+        """Step the parameters ``w`` in place against ``gradient``, (size,) each."""
+        self.t += 1.0
+        m, v, scratch, t = self.m, self.v, self.scratch, float(self.t[0])
+        np.multiply(gradient, 1.0 - self.beta1, out=scratch)
+        m *= self.beta1
+        m += scratch  # m ← β₁ m + (1 − β₁) g   (eq. O6)
+        np.multiply(gradient, gradient, out=scratch)
+        scratch *= 1.0 - self.beta2
+        v *= self.beta2
+        v += scratch  # v ← β₂ v + (1 − β₂) g²   (eq. O7)
+        np.divide(v, 1.0 - self.beta2**t, out=scratch)
+        np.sqrt(scratch, out=scratch)
+        scratch += self.eps
+        np.divide(m, scratch, out=scratch)
+        scratch *= self.step_size / (1.0 - self.beta1**t)
+        w -= scratch  # w ← w − α m̂ / (√v̂ + ε)   (eq. O8)
+
+    def arrays(self):
+        """Name what a checkpoint must hold."""
+        return {"m": self.m, "v": self.v, "t": self.t}
+
+
 OPTIMIZERS = {"obgd": ObGD, "adaptive_obgd": AdaptiveObGD}

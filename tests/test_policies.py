@@ -42,7 +42,10 @@ def test_a_batch_is_its_steps(policy, outputs):
     for name in ("log_prob", "log_prob_gradient", "entropy", "entropy_gradient"):
         one = getattr(policy, name)
         arguments = (batch, actions) if name.startswith("log_prob") else (batch,)
-        each = [[one(*step) for step in zip(*rows, strict=True)] for rows in zip(*arguments)]
+        each = [
+            [one(*step) for step in zip(*rows, strict=True)]
+            for rows in zip(*arguments, strict=True)
+        ]
         assert_close(one(*arguments), each, 1e-14)
 
 

@@ -65,6 +65,22 @@ def vjp(p, state, cache, gy, grad):
     return g @ p.W
 
 
+def unroll(p, h, x, starts):
+    """Compute the features of T steps in m sequences, x (T, m, d); nothing is carried."""
+    return Cache("rtrl", x, layers.tanh(x @ p.W.T))
+
+
+def unroll_vjp(p, cache, gy, grad):
+    """Pull ``gy`` (T, m, 2n) back: write ∂L/∂W, return ∂L/∂x and no ∂L/∂h."""
+    g = layers.tanh_vjp(gy, cache.y)
+    gx, _, _ = layers.linear_vjp(g, cache.x, p.W, grad.W)
+    return gx, None
+
+
+def sensitivity_vjp(S, G, grad):
+    """Add nothing to ``grad``: there is no past."""
+
+
 def retention(p):
     """Say how much of each unit's state survives one step: nothing."""
     return np.zeros(len(p.W) // 2)

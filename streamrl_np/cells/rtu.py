@@ -215,6 +215,97 @@ def vjp(p, state, cache, gy, grad):
     return ((cache.gates.gamma * G_conj) @ p.B).real  # (eq. R14)
 
 
+class Unrolled(NamedTuple):
+    """What :func:`unroll_vjp` needs of a segment of T steps in m sequences."""
+
+    gates: Gates
+    x: np.ndarray  # (T, m, d)
+    Bx: np.ndarray  # (T, m, n) complex
+    h_prev: np.ndarray  # (T, m, n) complex, zero where an episode starts
+    starts: np.ndarray  # (T, m) bool
+    y: np.ndarray  # (T, m, 2n)
+
+
+def unroll(p, h, x, starts):
+    """Take T steps in m sequences side by side, keeping what backpropagation through time needs.
+
+    Parameters
+    ----------
+    p : Views
+    h : (m, n) complex ndarray
+        Hidden states before the first step.
+    x : (T, m, d) ndarray
+    starts : (T, m) bool ndarray
+        Where an episode starts: there h begins from zero.
+
+    Returns
+    -------
+    Unrolled
+        Its ``y`` (T, m, 2n) are the features.
+    """
+    g = gates(p)
+    Bx = x @ p.B.T
+    h_prev, h_next = np.empty_like(Bx), np.empty_like(Bx)
+    for t in range(len(x)):
+        h_prev[t] = np.where(starts[t][:, None], 0, h)
+        h = h_next[t] = hidden(g, h_prev[t], Bx[t])
+    return Unrolled(g, x, Bx, h_prev, starts, features(h_next))
+
+
+def unroll_vjp(p, cache, gy, grad):
+    """Pull ``gy`` back through :func:`unroll` (BPTT).
+
+    Parameters
+    ----------
+    p : Views
+    cache : Unrolled
+    gy : (T, m, 2n) ndarray
+    grad : Views
+        Receives ∂L/∂p, summed over steps and sequences; the past before the segment is
+        what :func:`sensitivity_vjp` adds.
+
+    Returns
+    -------
+    gx : (T, m, d) ndarray
+    G : (m, n) complex ndarray
+        ∂L/∂h before the first step.
+    """
+    gates, x, Bx, h_prev, starts, y = cache
+    G = features_vjp(gy, y)
+    back = np.where(starts[..., None], 0, gates.lam.conj())  # ∂h_t/∂h_{t−1}, conjugate
+    for t in reversed(range(1, len(G))):
+        G[t - 1] += back[t] * G[t]  # (eq. B1)
+    J_nu, J_theta = immediate_jacobian(gates, h_prev, Bx)
+    G_conj = G.conj()
+    grad.nu_log[:] = (G_conj * J_nu).real.sum((0, 1))  # (eq. B2)
+    grad.theta_log[:] = (G_conj * J_theta).real.sum((0, 1))
+    n, d = p.B.shape
+    grad.B[:] = (gates.gamma * G).reshape(-1, n).T @ x.reshape(-1, d)  # Σ γ G xᵀ   (eq. B2)
+    return ((gates.gamma * G_conj) @ p.B).real, back[0] * G[0]  # (eq. R14), (eq. B1)
+
+
+def sensitivity_vjp(S, G, grad):
+    """Add to ``grad`` what the parameters owe through the m states that segments began from.
+
+    Parameters
+    ----------
+    S : dict of ndarray
+        The sensitivities of those states: ``S_nu``, ``S_theta`` (m, n), ``S_B`` (m, n, d).
+    G : (m, n) complex ndarray
+        ∂L/∂h of those states.
+    grad : Views
+    """
+    G_conj = G.conj()
+    grad.nu_log += (G_conj * S["S_nu"]).real.sum(0)  # (eq. B3)
+    grad.theta_log += (G_conj * S["S_theta"]).real.sum(0)
+    # Σ_m G conj(S_B) as n small real products: rows Re G and Im G, columns Re S and Im S
+    G_parts = np.stack([G.real.T, G.imag.T], axis=1)  # (n, 2, m)
+    S_parts = S["S_B"].view(grad.nu_log.dtype).transpose(1, 0, 2)  # (n, m, 2d)
+    products = G_parts @ S_parts  # (n, 2, 2d)
+    grad.B.real += products[:, 0, ::2] + products[:, 1, 1::2]
+    grad.B.imag += products[:, 1, ::2] - products[:, 0, 1::2]
+
+
 def retention(p):
     """Say how much of each unit's state survives one step: |λ|, (n,)."""
     return np.exp(-np.exp(p.nu_log))
