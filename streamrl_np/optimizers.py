@@ -168,4 +168,32 @@ class Adam:
         return {"m": self.m, "v": self.v, "t": self.t}
 
 
+class SGD:
+    """A plain step against a gradient.
+
+    Parameters
+    ----------
+    size : int
+        Length of the flat parameter vector.
+    step_size : float
+        α.
+    dtype : dtype
+    """
+
+    def __init__(self, size, step_size, dtype=np.float32):
+        self.step_size = step_size
+        self.scratch = np.empty(size, dtype)  # overwritten every step
+
+    def step(self, w, gradient):
+        """Step the parameters ``w`` in place against ``gradient``, (size,) each."""
+        np.multiply(gradient, self.step_size, out=self.scratch)
+        w -= self.scratch  # w ← w − α g   (eq. O9)
+
+    def arrays(self):
+        """Name what a checkpoint must hold: nothing."""
+        return {}
+
+
+# two families: those that follow a trace and an error, and those that descend a gradient
 OPTIMIZERS = {"obgd": ObGD, "adaptive_obgd": AdaptiveObGD}
+GRADIENT_OPTIMIZERS = {"sgd": SGD, "adam": Adam}

@@ -123,3 +123,28 @@ class Gaussian(Policy):
         """Differentiate :meth:`entropy`: ∂/∂σ = 1/σ, (..., 2k)."""
         mean, std = self.moments(outputs)
         return self.moments_vjp(np.zeros_like(mean), 1.0 / std, outputs)  # (eq. P11)
+
+
+class EpsilonGreedy:
+    """The action of the greatest value, but now and then any: ever more rarely.
+
+    Parameters
+    ----------
+    start, end : float
+        Share of random actions, ε, at first and at last.
+    steps : int
+        Steps from first to last; ε falls in a straight line.
+    """
+
+    def __init__(self, start, end, steps):
+        self.start, self.end, self.steps = start, end, steps
+
+    def epsilon(self, t):
+        """Compute ε after ``t`` steps."""
+        return self.start + (self.end - self.start) * min(t / self.steps, 1.0)  # (eq. P12)
+
+    def sample(self, values, t, rng):
+        """Choose an action (int) after ``t`` steps, given the values (k,) of all."""
+        if rng.random() < self.epsilon(t):
+            return int(rng.integers(len(values)))
+        return int(values.argmax())

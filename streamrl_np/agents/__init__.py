@@ -1,1 +1,4 @@
-"""Agents: each learns from one transition at a time and keeps nothing else."""
+"""Agents: each learns from one transition at a time and keeps nothing else.
+
+``stream`` holds what they share; every other module is one update.
+"""

@@ -13,17 +13,14 @@ traces always did.
 """
 
 import dataclasses
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import cells, networks
-from ..arrays import flush_denormals, require_finite
 from ..optimizers import OPTIMIZERS, accumulate
 from ..settings import check, setting
-
-FLUSH_EVERY = 64  # steps; a trace that decays by 0.8 a step needs about 70 from tiny/eps to tiny
+from .stream import StreamAgent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Update(NamedTuple):
     entropy: float
 
 
-class ActorCritic:
+class ActorCritic(StreamAgent):
     """Stream AC(λ) with two recurrent networks.
 
     Parameters
@@ -74,6 +71,7 @@ class ActorCritic:
     metrics = Update._fields
 
     def __init__(self, inputs, policy, rng, config=None, network=None, cell=None, dtype=np.float32):
+        super().__init__(dtype)
         self.config = config = config or Config()
         network, cell = network or networks.Config(), cell or cells.Config()
         self.policy, self.rng = policy, rng
@@ -84,8 +82,8 @@ class ActorCritic:
         alpha, kappa_pi, kappa_v = config.step_size, config.kappa_policy, config.kappa_value
         self.optimizer_pi = optimizer(self.z_pi.flat.size, alpha, kappa_pi, dtype)
         self.optimizer_v = optimizer(self.z_v.flat.size, alpha, kappa_v, dtype)
-        self.dtype = np.dtype(dtype)
-        self.updates = np.zeros(1, np.int64)
+        self.add("actor", self.actor, self.z_pi, self.optimizer_pi)
+        self.add("critic", self.critic, self.z_v, self.optimizer_v)
         self.actor_step = None  # (logits, cache) of the last act
 
     def act(self, observation):
@@ -126,9 +124,7 @@ class ActorCritic:
         v, critic_cache = self.critic.forward(observation)
         v_next = self.critic.peek(next_observation)
         delta = float(reward) + discount * float(v_next[0]) - float(v[0])  # (eq. A1)
-        if not math.isfinite(delta):
-            self.explain(reward, observation, next_observation)
-            require_finite("the TD error", delta)
+        self.check_error(delta, reward, observation, next_observation)
 
         self.critic.vjp(critic_cache, np.ones(1, self.dtype))
         accumulate(self.z_v.flat, self.critic.grad.flat, gamma * lam)  # (eq. A2)
@@ -140,52 +136,8 @@ class ActorCritic:
         alpha_v, norm_v = self.optimizer_v.step(self.critic.p.flat, self.z_v.flat, delta)
         alpha_pi, norm_pi = self.optimizer_pi.step(self.actor.p.flat, self.z_pi.flat, delta)
 
-        self.updates += 1
-        if self.updates[0] % FLUSH_EVERY == 0:
-            for views in (self.z_pi, self.z_v, self.actor.state, self.critic.state):
-                flush_denormals(views.flat)
+        self.count()
         if terminated or truncated:
             self.reset()
         entropy = float(self.policy.entropy(logits))
         return Update(delta, alpha_pi, alpha_v, norm_pi, norm_v, entropy)
-
-    def reset(self):
-        """Step back to the start of an episode: h, S and z become zero."""
-        self.actor.reset()
-        self.critic.reset()
-        self.z_pi.flat[:] = 0.0
-        self.z_v.flat[:] = 0.0
-
-    def retention(self):
-        """Say how much of each of the actor's units survives one step, (n,)."""
-        return self.actor.cell.retention(self.actor.p.cell)
-
-    def explain(self, reward, observation, next_observation):
-        """Raise NonFiniteError naming what made the TD error non-finite."""
-        require_finite("the reward", float(reward))
-        require_finite("the observation", observation)
-        require_finite("the next observation", next_observation)
-        self.require_finite()
-
-    def require_finite(self):
-        """Raise NonFiniteError if a parameter, state or trace holds a NaN or an infinity."""
-        for name, array in self.parts().items():
-            require_finite(f"the {name.replace('_', ' ')}", array)
-
-    def parts(self):
-        """Name the Views that change as the agent learns."""
-        return {
-            "actor_parameters": self.actor.p,
-            "actor_state": self.actor.state,
-            "actor_trace": self.z_pi,
-            "critic_parameters": self.critic.p,
-            "critic_state": self.critic.state,
-            "critic_trace": self.z_v,
-        }
-
-    def arrays(self):
-        """Name every array that a checkpoint must hold; they are the live ones."""
-        named = {name: views.flat for name, views in self.parts().items()}
-        named |= {f"actor_optimizer.{k}": a for k, a in self.optimizer_pi.arrays().items()}
-        named |= {f"critic_optimizer.{k}": a for k, a in self.optimizer_v.arrays().items()}
-        return named | {"updates": self.updates}
