@@ -149,7 +149,9 @@ def flush_denormals(flat):
     of ordinary size, so setting it to zero changes no result that counts.
     """
     info = np.finfo(flat.dtype)
-    flat[np.abs(flat) < info.tiny / info.eps] = 0.0
+    for start in range(0, flat.size, 4096):  # in pieces, so that nothing large is allocated
+        piece = flat[start : start + 4096]
+        piece[np.abs(piece) < info.tiny / info.eps] = 0.0
 
 
 class NonFiniteError(FloatingPointError):

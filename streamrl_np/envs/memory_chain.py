@@ -51,7 +51,7 @@ class MemoryChain(gymnasium.Env):
         Config(length=length, bits=bits)  # checks both
         self.length, self.bits, self.render_mode = length, bits, render_mode
         low = np.array([0.0, 0.0] + [-1.0] * bits, np.float32)
-        high = np.array([1.0, bits - 1.0] + [1.0] * bits, np.float32)
+        high = np.array([1.0, max(bits - 1.0, 1.0)] + [1.0] * bits, np.float32)
         self.observation_space = gymnasium.spaces.Box(low, high)
         self.action_space = gymnasium.spaces.Discrete(2)
 
