@@ -172,7 +172,7 @@ def bench_command(args):
         unit = "" if name == "floor_ratio" else " µs"
         print(f"{name.replace('_', ' '):>12} {result[name]:9.2f}{unit:3}  {meaning}")
     for name, sizes, make in bench.growths(dtype):
-        exponent, times = bench.growth(sizes, make)
+        exponent, times = bench.growth(sizes, make, min(args.repeats, 300))
         listed = ", ".join(f"{size}: {t:.0f} µs" for size, t in times.items())
         print(f"growth with {name}: time ∝ {name}^{exponent:.2f}  ({listed})")
     return 0

@@ -46,7 +46,7 @@ def load(path):
         If the file is damaged or no checkpoint of this project.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("json")))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -152,6 +152,7 @@ class Run:
             with np.errstate(all="ignore"):  # NaN and infinity are looked for, and named
                 yield from self.steps_unguarded()
         except arrays.NonFiniteError as error:
+            self.close()
             held = checkpoint.load(self.checkpoint_path)[1]["progress"]["step"]
             raise arrays.NonFiniteError(
                 f"step {self.progress.step + 1}: {error}; "
@@ -217,15 +218,18 @@ class Run:
 
     def finish(self):
         """Write summary.json and curve.png; returns the summary."""
-        for table in self.tables.values():
-            table.sync()
-            table.close()
+        self.close()
         summary = self.summary()
         write_json(self.directory / "summary.json", summary)
         episodes = read_episodes(self.directory / "episodes.csv")
         title = f"{self.name}, seed {self.experiment.run.seed}"
         plots.learning_curve(episodes, title, self.directory / "curve.png")
         return summary
+
+    def close(self):
+        """Close the CSV files."""
+        for table in self.tables.values():
+            table.close()
 
     def summary(self):
         """Say how the run went."""

@@ -1,0 +1,116 @@
+import subprocess
+import sys
+
+import pytest
+
+from streamrl_np import cli, extras
+
+RUN = ["run", "memory-chain", "--quiet", "--steps", "300"]
+SMALL = ["cell.units=8", "network.width=8", "env.length=4"]
+
+
+def test_run_show_list(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 0
+    assert "final return" in capsys.readouterr().out
+    (out / "curve.png").unlink()
+    assert cli.main(["show", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "memory-chain, seed 0" in shown and "episodes  60" in shown and "▁" in shown
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["list"]) == 0
+    listed = capsys.readouterr().out
+    for key in ("env.length", "agent.trace_decay", "cell.mode", "cell.r_min", "run.seed"):
+        assert key in listed
+
+
+def test_resume_and_more_steps(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 0
+    assert cli.main(["run", "--resume", str(out), "--steps", "500", "--quiet"]) == 0
+    assert "500" in capsys.readouterr().out
+
+
+def test_runs_without_out_get_a_directory_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert cli.main([*RUN, "--set", *SMALL]) == 0
+    names = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert names == ["memory-chain-seed0", "memory-chain-seed0-2"]
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["run", "memory-chian"], "experiment must be one of memory-chain"),
+        (["run"], "name an experiment"),
+        ([*RUN, "--set", "env.lenght=4"], "no setting 'env.lenght'; did you mean 'env.length'?"),
+        ([*RUN, "--set", "env.length"], "--set takes KEY=VALUE, got 'env.length'"),
+        ([*RUN, "--set", "env.length=0"], "env.length must be a whole number, at least 1, got 0"),
+        ([*RUN, "--set", "env.length=four"], "env.length must be a whole number, got 'four'"),
+        ([*RUN, "--set", "agent.discount=1.5"], "discount must be a number in [0, 1], got 1.5"),
+        ([*RUN, "--set", "cell.units=-3"], "cell.units must be a whole number, at least 1, got -3"),
+        ([*RUN, "--set", "cell.r_max=0.2"], "cell.r_min must be at most r_max = 0.2"),
+        ([*RUN, "--set", "normalize.rewards=maybe"], "normalize.rewards must be true or false"),
+        ([*RUN, "--set", "run.stop_return=soon"], "run.stop_return must be a number or none"),
+        (["run", "memory-chain", "--steps", "0"], "run.steps must be a whole number, at least 1"),
+        (["run", "memory-chain", "--seed", "-1"], "run.seed must be a whole number, at least 0"),
+        (["run", "--resume", "nowhere"], "nowhere holds no run"),
+        (["run", "--resume", "nowhere", "--seed", "1"], "a resumed run keeps its settings"),
+        (["show", "nowhere"], "nowhere holds no run"),
+        (["list", "zebra"], "experiment must be one of"),
+        (["bench", "--repeats", "1"], "repeats must be a whole number, at least 10"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_code_2(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_a_directory_with_another_run_is_left_alone(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_bench(capsys):
+    assert cli.main(["bench", "--repeats", "10"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("forward", "peek", "vjp", "optimizer", "floor ratio", "units^", "features^"):
+        assert word in printed
+
+
+def test_a_missing_package_gets_the_pip_command(capsys, monkeypatch):
+    with pytest.raises(extras.MissingPackage, match="pip install 'no_such_package'"):
+        extras.require("no_such_package")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main([*RUN, "--set", *SMALL]) == 2
+    error = capsys.readouterr().err
+    assert "matplotlib is not installed; get it with: python -m pip install" in error
+
+
+WITHOUT = """
+import sys
+for name in ("gymnasium", "matplotlib", "tqdm", "popgym", "mujoco"):
+    sys.modules[name] = None
+import numpy as np
+import streamrl_np
+from streamrl_np import networks, policies
+from streamrl_np.agents.actor_critic import ActorCritic
+agent = ActorCritic(3, policies.Categorical(2), np.random.default_rng(0))
+s = np.zeros(3, "f4")
+agent.update(s, agent.act(s), 1.0, s, False, False)
+loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module}
+foreign = {name for name in loaded if name in ("scipy", "torch", "jax")}
+assert not foreign, foreign
+"""
+
+
+def test_the_core_needs_numpy_alone():
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True)

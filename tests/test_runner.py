@@ -1,0 +1,235 @@
+"""Runs on disk: the same bytes from the same seed, killed or not; errors that say what is wrong."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from streamrl_np.arrays import NonFiniteError
+from streamrl_np.experiments import checkpoint, configs, loop, results, runner
+
+SMALL = {"cell.units": "8", "network.width": "8", "env.length": "4", "run.metrics_every": "200"}
+
+
+def small(steps=3000, **settings):
+    return configs.build("memory-chain", {**SMALL, "run.steps": str(steps), **settings})
+
+
+def finish(directory, experiment, **options):
+    return runner.execute(runner.Run(experiment, directory, "memory-chain", **options), quiet=True)
+
+
+def episodes(directory):
+    return (directory / "episodes.csv").read_bytes()
+
+
+def metrics(directory):
+    """Read metrics.csv without its last column, which is a speed."""
+    lines = (directory / "metrics.csv").read_text().splitlines()
+    return [line.rpartition(",")[0] for line in lines]
+
+
+def test_a_run_leaves_everything_behind(tmp_path):
+    summary = finish(tmp_path / "run", small())
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    written = {"config.json", "episodes.csv", "metrics.csv", "summary.json", "curve.png"}
+    assert names == written | {"checkpoint.npz"}
+    assert summary["steps"] == 3000 and summary["episodes"] == 600 and summary["complete"]
+    config = results.read_json(tmp_path / "run" / "config.json")
+    assert config["settings"]["env"]["length"] == 4 and config["seed"] == 0
+    assert config["versions"]["numpy"] == np.__version__
+    table = results.read_episodes(tmp_path / "run" / "episodes.csv")
+    assert summary["final_return"] == pytest.approx(table.returns[-100:].mean())
+    assert list(table.step[:2]) == [5, 10] and (table.length == 5).all()
+    assert len(metrics(tmp_path / "run")) == 1 + 3000 // 200
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        finish(tmp_path / name, small(**{"run.seed": seed}))
+    assert episodes(tmp_path / "a") == episodes(tmp_path / "b") != episodes(tmp_path / "c")
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+
+@pytest.mark.parametrize("optimizer", ["obgd", "adaptive_obgd"])
+def test_a_run_broken_off_and_resumed_gives_the_same_bytes(tmp_path, optimizer):
+    settings = {"agent.optimizer": optimizer, "run.checkpoint_every": "500"}
+    finish(tmp_path / "whole", small(**settings))
+    run = runner.Run(small(**settings), tmp_path / "broken", "memory-chain")
+    for stop in (737, 1400, 2999):
+        steps = run.steps()
+        while run.progress.step < stop:
+            next(steps)
+        steps.close()
+        run.close()  # as a dying process does; the rows past the checkpoint are on the disk
+        run = runner.load(tmp_path / "broken")
+        assert run.progress.step <= stop
+    runner.execute(run, quiet=True)
+    assert episodes(tmp_path / "whole") == episodes(tmp_path / "broken")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
+
+
+def test_a_finished_run_can_be_given_more_steps(tmp_path):
+    finish(tmp_path / "long", small(2000))
+    finish(tmp_path / "short", small(1003))
+    runner.execute(runner.load(tmp_path / "short", steps=2000), quiet=True)
+    assert episodes(tmp_path / "long") == episodes(tmp_path / "short")
+
+
+def command(*arguments):
+    """Start the command line in a process of its own."""
+    line = [sys.executable, "-m", "streamrl_np", *map(str, arguments)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def complete(*arguments):
+    """Run the command line to its end, which must be a good one."""
+    process = command(*arguments)
+    _, error = process.communicate()
+    assert process.returncode == 0, error
+
+
+def settings_of_small(**more):
+    pairs = {**SMALL, "run.checkpoint_every": "300", **more}
+    return ["--set", *(f"{key}={value}" for key, value in pairs.items())]
+
+
+def wait_for(path, seconds=30):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not appear"
+        time.sleep(0.01)
+
+
+def test_kills_at_random_moments_change_no_byte(tmp_path):
+    arguments = ["--steps", 8_000, "--quiet", *settings_of_small()]
+    complete("run", "memory-chain", "--out", tmp_path / "whole", *arguments)
+    draw = random.Random(0)
+    killed = command("run", "memory-chain", "--out", tmp_path / "killed", *arguments)
+    kills = 0
+    for _ in range(4):
+        wait_for(tmp_path / "killed" / "config.json")
+        time.sleep(draw.uniform(0.2, 1.2))
+        killed.send_signal(signal.SIGKILL)
+        killed.communicate()
+        kills += killed.returncode == -signal.SIGKILL
+        killed = command("run", "--resume", tmp_path / "killed", "--quiet")
+    _, error = killed.communicate()
+    assert killed.returncode == 0, error
+    assert kills >= 2, "the run was over before it was killed"
+    assert episodes(tmp_path / "whole") == episodes(tmp_path / "killed")
+
+
+def test_ctrl_c_ends_cleanly_and_the_run_goes_on_later(tmp_path):
+    arguments = ["--steps", 3_000, "--quiet", *settings_of_small()]
+    complete("run", "memory-chain", "--out", tmp_path / "whole", *arguments)
+    run = command("run", "memory-chain", "--out", tmp_path / "run", *arguments)
+    wait_for(tmp_path / "run" / "checkpoint.npz")
+    time.sleep(0.2)
+    os.kill(run.pid, signal.SIGINT)
+    out, error = run.communicate()
+    assert run.returncode == 130 and "--resume" in out and "Traceback" not in error
+    assert not results.read_json(tmp_path / "run" / "summary.json")["complete"]
+    complete("run", "--resume", tmp_path / "run", "--quiet")
+    assert episodes(tmp_path / "whole") == episodes(tmp_path / "run")
+
+
+def test_stopping_at_a_return(tmp_path):
+    settings = {"env.length": "1", "run.stop_return": "0.6", "cell.units": "32"}
+    summary = finish(tmp_path / "run", small(60_000, **settings))
+    assert summary["complete"] and summary["steps"] < 60_000 and summary["final_return"] >= 0.6
+
+
+def spoiled(tmp_path, when=1500):
+    run = runner.Run(small(**{"run.checkpoint_every": "500"}), tmp_path / "run", "memory-chain")
+    for step in run.steps():
+        if step == when:
+            run.agent.critic.p.cell.B[3, 2] = complex(0, np.nan)
+
+
+def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(NonFiniteError) as error:
+        spoiled(tmp_path)
+    words = str(error.value)
+    assert words.startswith("step 1501: the critic parameters is nan in cell.B[3, 2].imag")
+    assert "checkpoint.npz, of step 1500" in words
+    loaded, _ = checkpoint.load(tmp_path / "run" / "checkpoint.npz")
+    assert all(np.isfinite(array).all() for array in loaded.values())
+    again = runner.load(tmp_path / "run")
+    assert again.progress.step == 1500
+    again.close()
+
+
+def test_a_directory_with_something_in_it_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(results.RunDirectoryError, match="is not empty"):
+        runner.Run(small(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_damaged_checkpoints_are_refused(tmp_path):
+    run = tmp_path / "run"
+    finish(run, small(400))
+    path, whole = run / "checkpoint.npz", (run / "checkpoint.npz").read_bytes()
+    draw = random.Random(0)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        if draw.random() < 0.3:
+            damaged = damaged[: draw.randrange(len(damaged))]
+        else:
+            damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            loaded, _ = checkpoint.load(path)
+        except checkpoint.CheckpointError:
+            continue
+        path.write_bytes(whole)  # a bit of the zip's own margin: the content must be untouched
+        original, _ = checkpoint.load(path)
+        assert all((loaded[name] == original[name]).all() for name in original)
+
+
+def test_foreign_checkpoints_are_refused(tmp_path):
+    finish(tmp_path / "run", small(400))
+    path = tmp_path / "run" / "checkpoint.npz"
+    np.savez(path, json=np.array('{"format": "another"}'))
+    with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint of this version"):
+        runner.load(tmp_path / "run")
+    np.savez(path, secret=np.array([object()], dtype=object))
+    with pytest.raises(checkpoint.CheckpointError, match="damaged or no checkpoint"):
+        runner.load(tmp_path / "run")
+    finish(tmp_path / "other", small(400, **{"cell.units": "9"}))
+    path.write_bytes((tmp_path / "other" / "checkpoint.npz").read_bytes())
+    with pytest.raises(checkpoint.CheckpointError, match="belongs to another run"):
+        runner.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["config.json", "episodes.csv"])
+def test_missing_and_damaged_files_are_named(tmp_path, name):
+    finish(tmp_path / "run", small(400))
+    (tmp_path / "run" / name).write_text("{")
+    with pytest.raises(results.RunDirectoryError, match=name):
+        runner.load(tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    with pytest.raises(results.RunDirectoryError, match=f"{name} is missing"):
+        runner.load(tmp_path / "run")
+
+
+def test_the_loop_is_a_generator_of_transitions():
+    experiment = small()
+    env, rng = experiment.make_env(), np.random.default_rng(0)
+    agent = experiment.make_agent(env, rng)
+    steps = loop.transitions(env, agent, lambda x: x, lambda r, done: r, seed=0)
+    taken = list(itertools.islice(steps, 12))
+    assert [t.episode for t in taken] == [0] * 5 + [1] * 5 + [2] * 2
+    assert [t.done for t in taken[:5]] == [False] * 4 + [True]
+
+
+def test_moving_average():
+    assert list(results.moving_average(np.array([1.0, 3, 5, 7]), 2)) == [1, 2, 4, 6]
+    assert len(results.moving_average(np.array([]))) == 0
