@@ -1,7 +1,7 @@
 """QRC(λ): Q-learning by the gradient of a projected Bellman error, with eligibility traces.
 
 A second network h predicts the λ-error that q will make; with it, the update follows the
-gradient of an objective and stays stable off-policy. Per step (Elelimy 2025):
+gradient of an objective (eq. A10) and stays stable off-policy. Per step (Elelimy 2025):
 
     δ   ← r + γ max q(s′, ·)·(not terminated) − q(s, a)
     z   ← 0                                                all three, if a is not greedy

@@ -43,7 +43,7 @@ def learning_curve(episodes, title, path):
     mean = moving_average(episodes.returns)
     axes.plot(episodes.step, mean, color=COLOURS[0], label=f"mean of the last {WINDOW} episodes")
     axes.set(title=title, xlabel="environment steps", ylabel="return")
-    axes.legend(loc="lower right")
+    axes.legend(loc="center right")
     save_figure(figure, path)
 
 
