@@ -27,7 +27,9 @@ from .stream import StreamAgent
 class Config:
     """Stream AC(λ)."""
 
-    name: str = setting("actor-critic", "the agent", choices=("actor-critic",))
+    name: str = setting(
+        "actor-critic", "the agent; others: qrc, stream-q, td", choices=("actor-critic",)
+    )
     discount: float = setting(0.99, "γ, weight of the next step's value", low=0, high=1)
     trace_decay: float = setting(0.8, "λ of TD(λ)", low=0, high=1)
     entropy: float = setting(0.01, "τ, weight of the entropy bonus", low=0)

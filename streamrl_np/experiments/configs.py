@@ -11,9 +11,9 @@ import typing
 import numpy as np
 
 from .. import cells, networks
-from ..agents import actor_critic
+from ..agents import actor_critic, qrc, stream_q, td
 from ..cells import rtu
-from ..envs import memory_chain
+from ..envs import flagged_recall, k_memory_chain, memory_chain, trace_conditioning
 from ..envs.normalize import Config as NormalizeConfig
 from ..policies import Categorical
 from ..settings import SettingError, check, setting
@@ -52,11 +52,17 @@ class Experiment:
     def make_agent(self, env, rng):
         """Make the agent for an environment's spaces, drawing its weights from ``rng``."""
         (inputs,) = env.observation_space.shape
-        policy = Categorical(int(env.action_space.n))
-        dtype = np.dtype(self.run.dtype)
-        return actor_critic.ActorCritic(
-            inputs, policy, rng, self.agent, self.network, self.cell, dtype
-        )
+        actions = int(env.action_space.n)
+        rest = rng, self.agent, self.network, self.cell, np.dtype(self.run.dtype)
+        match self.agent:
+            case actor_critic.Config():
+                return actor_critic.ActorCritic(inputs, Categorical(actions), *rest)
+            case qrc.Config():
+                return qrc.QRC(inputs, actions, *rest)
+            case stream_q.Config():
+                return stream_q.StreamQ(inputs, actions, *rest)
+            case td.Config():
+                return td.TD(inputs, *rest)
 
 
 def memory_chain_experiment(env=None):
@@ -69,9 +75,56 @@ def memory_chain_experiment(env=None):
     )
 
 
-PRESETS = {"memory-chain": memory_chain_experiment}
-ENVS = {"memory-chain": memory_chain.Config}
-AGENTS = {"actor-critic": actor_critic.Config}
+def k_memory_chain_experiment(env=None):
+    """Stream AC(λ) on KMemoryChain; every reward answers one action, so γ and λ are small."""
+    env = env or k_memory_chain.Config()
+    return Experiment(
+        env=env,
+        agent=actor_critic.Config(discount=0.5, trace_decay=0.0),
+        cell=cells.Config(r_min=rtu.ring(env.delay)),
+        run=RunConfig(steps=200_000),
+    )
+
+
+def flagged_recall_experiment(env=None):
+    """Stream AC(λ) on FlaggedRecall: one bit to store among bits to ignore."""
+    env = env or flagged_recall.Config()
+    return Experiment(
+        env=env,
+        cell=cells.Config(r_min=rtu.ring(env.length)),
+        run=RunConfig(steps=300_000),
+    )
+
+
+def trace_conditioning_experiment(env=None):
+    """Stream TD(λ) on trace conditioning, with γ = 1 − 1/interval."""
+    env = env or trace_conditioning.Config()
+    return Experiment(
+        env=env,
+        agent=td.Config(discount=1 - 1 / env.interval, trace_decay=0.9),
+        cell=cells.Config(r_min=rtu.ring(env.interval)),
+        run=RunConfig(steps=200_000),
+    )
+
+
+PRESETS = {
+    "memory-chain": memory_chain_experiment,
+    "k-memory-chain": k_memory_chain_experiment,
+    "flagged-recall": flagged_recall_experiment,
+    "trace-conditioning": trace_conditioning_experiment,
+}
+ENVS = {
+    "memory-chain": memory_chain.Config,
+    "k-memory-chain": k_memory_chain.Config,
+    "flagged-recall": flagged_recall.Config,
+    "trace-conditioning": trace_conditioning.Config,
+}
+AGENTS = {
+    "actor-critic": actor_critic.Config,
+    "qrc": qrc.Config,
+    "stream-q": stream_q.Config,
+    "td": td.Config,
+}
 
 
 def build(name, settings=None):
@@ -96,12 +149,29 @@ def build(name, settings=None):
     if name not in PRESETS:
         raise SettingError(f"experiment must be one of {', '.join(PRESETS)}, got {name!r}")
     settings = dict(settings or {})
-    experiment = PRESETS[name]()
+    agent = settings.pop("agent.name", None)
+    experiment = with_agent(PRESETS[name](), agent)
     for key in settings:
         find(experiment, key)  # a typo is reported before anything else
     env_settings = {k: v for k, v in settings.items() if k.startswith("env.")}
-    experiment = PRESETS[name](replace(experiment, env_settings).env)
+    experiment = with_agent(PRESETS[name](replace(experiment, env_settings).env), agent)
     return replace(experiment, {k: v for k, v in settings.items() if k not in env_settings})
+
+
+def with_agent(experiment, name):
+    """Give an experiment another agent, which keeps what the preset says of its task."""
+    old = experiment.agent
+    if name in (None, old.name):
+        return experiment
+    if name not in AGENTS:
+        raise SettingError(f"agent.name must be one of {', '.join(AGENTS)}, got {name!r}")
+    names = {field.name for field in dataclasses.fields(AGENTS[name])} - {"name"}
+    told = {
+        field.name: getattr(old, field.name)
+        for field in dataclasses.fields(old)
+        if field.name in names and getattr(old, field.name) != field.default
+    }
+    return dataclasses.replace(experiment, agent=AGENTS[name](**told))
 
 
 def keys(experiment):

@@ -1,0 +1,62 @@
+"""Presets and agents by name: each of them runs, breaks off and resumes to the same numbers."""
+
+import numpy as np
+import pytest
+
+from streamrl_np.experiments import configs, runner
+from streamrl_np.settings import SettingError
+
+SMALL = {"cell.units": "4", "network.width": "6", "run.checkpoint_every": "200"}
+SHORT = {
+    "memory-chain": {"env.length": "3"},
+    "flagged-recall": {"env.length": "3"},
+    "k-memory-chain": {"env.delay": "2"},
+    "trace-conditioning": {"env.interval": "6", "env.trials": "1"},
+}
+
+
+@pytest.mark.parametrize("agent", configs.AGENTS)
+@pytest.mark.parametrize("name", SHORT)
+def test_every_agent_lives_in_every_environment_and_resumes_bit_by_bit(name, agent, tmp_path):
+    experiment = configs.build(name, {**SMALL, **SHORT[name], "agent.name": agent})
+    settings = configs.replace(experiment, {"run.steps": "900"})
+    assert configs.from_dict(configs.to_dict(settings)) == settings
+    whole = runner.Run(settings, tmp_path / "whole", name)
+    runner.execute(whole, quiet=True)
+    broken = runner.Run(settings, tmp_path / "broken", name)
+    for step in broken.steps():
+        if step == 650:
+            break
+    broken.close()
+    resumed = runner.load(tmp_path / "broken")
+    assert 0 < resumed.progress.step <= 650
+    runner.execute(resumed, quiet=True)
+    left, right = whole.agent.arrays(), resumed.agent.arrays()
+    assert all(np.array_equal(left[key], right[key]) for key in left)
+    assert whole.agent.updates[0] == 900
+
+
+def test_every_preset_is_tried():
+    assert set(SHORT) <= set(configs.PRESETS)
+
+
+def test_another_agent_keeps_what_the_preset_says_of_the_task():
+    build = configs.build
+    preset = build("k-memory-chain").agent
+    told = build("k-memory-chain", {"agent.name": "qrc", "agent.step_size": "0.5"}).agent
+    assert (told.name, told.discount, told.step_size) == ("qrc", preset.discount, 0.5)
+    assert build("memory-chain", {"agent.name": "qrc"}).agent.trace_decay == 0.95, "QRC's own"
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"agent.name": "dqn"}, "agent.name must be one of actor-critic, .*, got .dqn"),
+        ({"agent.name": "qrc", "agent.kappa": "1"}, "there is no setting 'agent.kappa'"),
+        ({"agent.name": "qrc", "env.lenght": "1"}, "did you mean 'env.length'"),
+        ({"agent.name": "qrc", "agent.epsilon_end": "2"}, "agent.epsilon_end must be a number in"),
+    ],
+)
+def test_wrong_settings_of_another_agent(settings, words):
+    with pytest.raises(SettingError, match=words):
+        configs.build("memory-chain", settings)

@@ -1,0 +1,94 @@
+"""KMemoryChain, FlaggedRecall and trace conditioning."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from streamrl_np.envs import flagged_recall, k_memory_chain, trace_conditioning
+from streamrl_np.settings import SettingError
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("KMemoryChain", {}),
+        ("KMemoryChain", dict(delay=1)),
+        ("FlaggedRecall", {}),
+        ("FlaggedRecall", dict(length=1)),
+        ("TraceConditioning", {}),
+        ("TraceConditioning", dict(interval=80, trials=1)),
+    ],
+)
+def test_gymnasiums_checker(name, settings):
+    env = gymnasium.make(f"streamrl_np/{name}-v0", **settings)
+    check_env(env.unwrapped, skip_render_check=True)
+
+
+@pytest.mark.parametrize("delay", [1, 3])
+@pytest.mark.parametrize("knows", [True, False])
+def test_k_memory_chain_pays_for_the_bit_of_k_steps_ago(delay, knows):
+    env = k_memory_chain.Config(delay=delay).make()
+    observation, _ = env.reset(seed=delay)
+    seen, rewards, terminated = [], [], False
+    while not terminated:
+        seen.append(observation[1])
+        assert observation[0] == np.float32(1 - (len(seen) - 1) / (8 * delay))
+        due = seen[-1 - delay] > 0 if len(seen) > delay else False
+        observation, reward, terminated, truncated, _ = env.step(int(due == knows))
+        rewards.append(reward)
+        assert not truncated
+    assert rewards == [0.0] * delay + [1.0 if knows else -1.0] * (7 * delay)
+    assert set(np.abs(seen)) == {1.0}
+
+
+def test_flagged_recall_pays_for_the_flagged_bit():
+    env = flagged_recall.Config(length=5).make()
+    flags, agreed = [], 0
+    for seed in range(200):
+        observation, _ = env.reset(seed=seed)
+        shown = []
+        for t in range(5):
+            assert observation[0] == np.float32(1 - t / 5) and observation[1] == 0
+            shown.append(observation[2:])
+            observation, reward, terminated, _, _ = env.step(0)
+            assert (reward, terminated) == (0.0, False)
+        assert list(observation) == [0, 1, 0, 0]
+        shown = np.array(shown)
+        (flagged,) = np.flatnonzero(shown[:, 0])
+        assert set(np.abs(shown[:, 1])) == {1.0}
+        _, reward, terminated, truncated, _ = env.step(int(shown[flagged, 1] > 0))
+        assert (reward, terminated, truncated) == (1.0, True, False)
+        flags.append(flagged)
+        agreed += shown[flagged, 1] == shown[(flagged + 1) % 5, 1]
+    assert np.bincount(flags, minlength=5).min() > 20, "every step is flagged now and then"
+    assert 70 < agreed < 130, "the other bits say nothing of the flagged one"
+
+
+def test_trace_conditioning_has_the_intervals_it_says():
+    env = trace_conditioning.Config(interval=10, trials=4).make()
+    intervals, pauses = [], []
+    for seed in range(60):
+        observation, _ = env.reset(seed=seed)
+        seen, rewards, truncated = [observation], [0.0], False
+        while not truncated:
+            observation, reward, terminated, truncated, _ = env.step(0)
+            assert not terminated
+            seen.append(observation)
+            rewards.append(reward)
+        seen = np.array(seen)
+        assert (np.array(rewards) == seen[:, 1]).all(), "the reward is the US"
+        rises = np.diff(seen, axis=0, prepend=0) == 1
+        cs, us = np.flatnonzero(rises[:, 0]), np.flatnonzero(rises[:, 1])
+        assert len(cs) == len(us) == 4 and seen.sum(0).tolist() == [16, 8]
+        intervals += list(us - cs)
+        pauses += [cs[0], *(cs[1:] - us[:-1] - 2)]
+    assert set(intervals) == set(range(7, 14))
+    assert min(pauses) >= 80 and max(pauses) <= 120 and len(set(pauses)) > 30
+
+
+def test_settings_are_checked():
+    with pytest.raises(SettingError, match="delay must be a whole number, at least 1, got 0"):
+        k_memory_chain.KMemoryChain(0)
+    with pytest.raises(SettingError, match="interval must be a whole number, at least 6, got 3"):
+        trace_conditioning.Config(interval=3)
