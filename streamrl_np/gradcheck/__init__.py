@@ -1,0 +1,19 @@
+"""Check hand-written gradients: ours, then yours.
+
+    >>> import numpy as np
+    >>> from streamrl_np import gradcheck
+    >>> report = gradcheck.check(np.sin, lambda g, x: g * np.cos(x), np.array([0.5, 2.0]))
+    >>> report.verdict
+    'pass'
+
+``check`` compares one function's derivative with differences and says where it is wrong and
+what the mistake looks like; ``registry`` lists every derivative of this package;
+``python -m streamrl_np gradcheck`` checks them all. The page docs/check-your-own.md shows how
+to check a function of yours.
+"""
+
+from .check import Problem, check, check_problem
+from .inputs import InputError
+from .report import Entry, Parameter, Report
+
+__all__ = ["Entry", "InputError", "Parameter", "Problem", "Report", "check", "check_problem"]

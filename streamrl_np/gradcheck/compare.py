@@ -1,0 +1,300 @@
+"""Entry by entry: claimed gradients beside differences, and the one rule that judges them.
+
+An entry's error is |claimed − expected| divided by the larger of the two, where nothing
+counts as smaller than a thousandth of the largest entry of its input (eq. G6).
+
+Of an input with many entries some are sampled, and random directions look at the rest. Along
+a Gaussian direction an error vector e shows as about ‖e‖/√N, so whatever is not tiny beside
+the whole gradient is seen, wherever it hides: a direction misses it with a chance of about
+0.8 · tolerance · ‖gradient‖/‖e‖ (eq. G8). What directions cannot see is a wrong entry that
+does not count in that norm. Nor do they say where the error is: halving the input does.
+Numbers in brackets are equations in docs/derivations.md.
+"""
+
+# N real numbers in an input (a complex one is two), k of them checked one by one
+
+import math
+
+import numpy as np
+
+from ..arrays import Views
+from . import differences, hints
+from .inputs import inner, listed_outputs
+from .report import FAIL, INCONCLUSIVE, PASS, Entry, Parameter, gather, sortable
+
+SMALL = 1e-3  # an entry this much smaller than the largest is held to that one's digits
+KINK = 1e-6  # left and right slopes further apart than this, relative to the scale, are two
+
+
+class Loss:
+    """L = Σ Re(conj(g) f(inputs)) on the flat vector of all inputs.
+
+    Parameters
+    ----------
+    f : callable
+    inputs : Inputs
+    gs : list of ndarray
+    dtype : dtype
+        The precision of the differences.
+
+    Attributes
+    ----------
+    z : (N,) ndarray
+        The inputs.
+    value, size : float
+        L, and the same sum without signs.
+    """
+
+    def __init__(self, f, inputs, gs, dtype):
+        self.f, self.inputs, self.gs = f, inputs, gs
+        self.z = inputs.flat(dtype)
+        self.buffer = self.z.copy()
+        self.views = Views(inputs.layout, flat=self.buffer)
+        with np.errstate(all="ignore"):
+            ys = listed_outputs(inputs.call(f, self.views))
+            self.value = inner(gs, ys)
+            self.size = float(sum(np.sum(np.abs(g * y)) for g, y in zip(gs, ys, strict=True)))
+        self.notes = ()
+        if max(y.dtype.itemsize for y in ys) < self.views.flat.itemsize:
+            self.notes = ("The function rounds what it returns; differences are less precise.",)
+
+    def slope(self, at, direction, good_enough):
+        """Differentiate along ``direction`` in the entries ``at``; returns an Estimate."""
+
+        def phi(s):
+            self.buffer[at] = self.z[at] + s * direction
+            return inner(self.gs, listed_outputs(self.inputs.call(self.f, self.views)))
+
+        estimate = differences.derivative(phi, good_enough, self.size)
+        self.buffer[at] = self.z[at]
+        return estimate
+
+
+def make_loss(f, inputs, gs):
+    """Build the loss in extended precision, or in float64 if ``f`` does not take that."""
+    try:
+        return Loss(f, inputs, gs, np.longdouble)
+    except TypeError:  # as functions of np.linalg raise
+        loss = Loss(f, inputs, gs, np.float64)
+        loss.notes = ("The function takes no extended precision; differences are in float64.",)
+        return loss
+
+
+class Target:
+    """One input: what is claimed, what differences say, and what an error is divided by.
+
+    Attributes
+    ----------
+    at : (k,) int ndarray
+        The real entries checked one by one, counted from the input's first.
+    claimed, expected, uncertainty, jump, scale, error : (k,) ndarray
+    gradient : (N,) ndarray
+        The whole claim, real and imaginary parts one after the other.
+    """
+
+    def __init__(self, name, array, claim, start, entries, rng):
+        self.name, self.shape, self.start, self.claim = name, array.shape, start, claim
+        self.complex = np.iscomplexobj(array)
+        wide = np.clongdouble if self.complex else np.longdouble
+        self.gradient = np.ascontiguousarray(claim, wide).reshape(-1).view(np.longdouble)
+        self.size = self.gradient.size
+        elements = choose(np.abs(claim).ravel(), entries, rng)
+        pairs = 2 * elements[:, None] + np.arange(2)
+        self.at = pairs.ravel() if self.complex else elements
+        self.claimed = self.gradient[self.at]
+
+    @property
+    def sampled(self):
+        """True when not every entry is checked one by one."""
+        return self.at.size < self.size
+
+    def peak(self):
+        """Find the largest expected entry."""
+        finite = self.expected[np.isfinite(self.expected)]
+        return np.max(np.abs(finite), initial=0)
+
+
+def choose(sizes, entries, rng):
+    """Choose the elements to check: all, or as many of the largest as of the rest."""
+    everything = np.arange(sizes.size)
+    if sizes.size <= entries:
+        return everything
+    largest = np.argsort(-sizes, kind="stable")[: entries // 2]
+    rest = rng.permutation(np.setdiff1d(everything, largest))[: entries - largest.size]
+    return np.sort(np.concatenate([largest, rest]))
+
+
+def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions):
+    """Compare every claimed gradient with differences.
+
+    Returns
+    -------
+    tuple of Parameter
+    """
+    targets, start = [], 0
+    for name, array, claim in zip(inputs.names, inputs.arrays, examined.claimed, strict=True):
+        if claim is not None:
+            targets.append(Target(name, array, claim, start, entries, rng))
+        start += array.size * (2 if np.iscomplexobj(array) else 1)
+    for target in targets:
+        measure(loss, target, tolerance)
+    floor = 1e-6 * max([loss.size, *(float(t.peak()) for t in targets)])
+    floor = max(floor, float(np.finfo(np.float64).tiny))
+    parameters = []
+    for target in targets:
+        found = judge(target, floor, tolerance)
+        lines = look_along(loss, target, floor, tolerance, directions, rng)
+        if gather(e.verdict for e in lines) == FAIL and gather(e.verdict for e in found) != FAIL:
+            found += locate(loss, target, floor, tolerance)
+        verdict = gather(e.verdict for e in found + lines)
+        advice = ()
+        if len(found) > target.at.size:
+            advice = (f"the sampled entries are right; halving the input led to {found[-1].name}",)
+        elif verdict == FAIL:
+            advice = hints.find(target, problem, inputs, examined, tolerance)
+        elif verdict == INCONCLUSIVE:
+            advice = doubts(target, found, tolerance)
+        order = [PASS, INCONCLUSIVE, FAIL].index
+        key = lambda e: (order(e.verdict), sortable(e.error))  # noqa: E731
+        worst = max(found + lines, key=key, default=None)
+        count, drawn = target.at.size, len(lines)
+        parameters.append(
+            Parameter(
+                target.name, target.shape, target.size, count, drawn, worst, verdict, advice
+            )
+        )
+    return tuple(parameters)
+
+
+def measure(loss, target, tolerance):
+    """Differentiate at every chosen entry of ``target``."""
+    claims = np.abs(target.claimed[np.isfinite(target.claimed)])
+    typical = max(SMALL * np.max(claims, initial=0), 1e-6 * loss.size)
+    estimates = []
+    for index, claim in zip(target.at, target.claimed, strict=True):
+        good_enough = 0.01 * tolerance * max(np.nan_to_num(abs(claim)), typical)
+        estimates.append(loss.slope(target.start + index, np.longdouble(1), good_enough))
+    columns = zip(*estimates, strict=True) if estimates else [()] * 3
+    target.expected, target.uncertainty, target.jump = (np.array(c) for c in columns)
+
+
+def judge(target, floor, tolerance):
+    """Judge every chosen entry; returns a list of Entry."""
+    smallest = max(SMALL * target.peak(), floor)
+    sizes = np.fmax(np.abs(target.claimed), np.abs(target.expected))
+    target.scale = np.fmax(sizes, smallest)
+    rows = zip(
+        target.at,
+        target.claimed,
+        target.expected,
+        target.uncertainty,
+        target.jump,
+        target.scale,
+        strict=True,
+    )
+    return [
+        entry(name_entry(target, at), claimed, expected, off, jump, scale, tolerance)
+        for at, claimed, expected, off, jump, scale in rows
+    ]
+
+
+def entry(name, claimed, expected, uncertainty, jump, scale, tolerance):
+    """Judge one number.
+
+    It passes within the tolerance of an expected value that is known well enough, fails
+    beyond what both leave open, and is inconclusive between and wherever the slopes to the
+    left and to the right differ.
+    """
+    error, doubt = abs(claimed - expected) / scale, uncertainty / scale  # (eq. G6)
+    if not math.isfinite(claimed):
+        verdict = FAIL
+    elif not doubt <= math.sqrt(tolerance) or abs(jump) > KINK * scale + 10 * uncertainty:
+        verdict = INCONCLUSIVE
+    elif error <= tolerance and doubt <= tolerance:
+        verdict = PASS
+    else:
+        verdict = FAIL if error > tolerance + 3 * doubt else INCONCLUSIVE
+    numbers = map(float, (claimed, expected, uncertainty, error))
+    return Entry(name, *numbers, verdict)
+
+
+def name_entry(target, index):
+    """Name a real entry of an input: ``B[3, 7].imag``."""
+    part = (".imag" if index % 2 else ".real") if target.complex else ""
+    index = index // 2 if target.complex else index
+    where = ", ".join(map(str, np.unravel_index(index, target.shape)))
+    return f"{target.name}[{where}]{part}" if where else f"{target.name}{part}"
+
+
+def look_along(loss, target, floor, tolerance, directions, rng):
+    """Compare along random directions through the whole of a sampled input."""
+    if not target.sampled or not np.isfinite(target.gradient).all():
+        return []
+    lines = []
+    whole = np.arange(target.size)
+    for i in range(directions):
+        v = rng.normal(size=target.size)
+        lines.append(along(loss, target, whole, v, floor, tolerance, f"along direction {i}"))
+    return lines
+
+
+def along(loss, target, at, v, floor, tolerance, words):
+    """Compare along one direction v in the entries ``at``; returns an Entry."""
+    v = (v / np.linalg.norm(v)).astype(np.longdouble)
+    claimed = target.gradient[at] @ v
+    norm = np.sqrt(np.sum(target.gradient[at] ** 2) / at.size)  # as a projection typically is
+    typical = max(norm, floor)
+    line = loss.slope(target.start + at, v, 0.01 * tolerance * typical)
+    scale = max(abs(claimed), abs(line.value), typical)
+    name = f"{target.name} {words}"
+    return entry(name, claimed, line.value, line.uncertainty, line.jump, scale, tolerance)
+
+
+def locate(loss, target, floor, tolerance):
+    """Halve the input until the worst entry is found; returns a list of one Entry."""
+    at = np.arange(target.size)
+    rng = np.random.default_rng(0)
+    while at.size > 1:
+        halves = np.array_split(at, 2)
+        lines = [along(loss, target, h, rng.normal(size=h.size), floor, tolerance, "")
+                 for h in halves]  # fmt: skip
+        offs = [abs(e.claimed - e.expected) * math.sqrt(h.size) for e, h in zip(lines, halves)]
+        at = halves[int(np.argmax(offs))]
+    found = along(loss, target, at, np.ones(1), floor, tolerance, "")
+    return [Entry(name_entry(target, at[0]), *list(vars(found).values())[1:])]
+
+
+def doubts(target, found, tolerance):
+    """Say why entries are inconclusive."""
+    advice = []
+    unclear = [i for i, e in enumerate(found) if e.verdict == INCONCLUSIVE]
+    kinks = [i for i in unclear if abs(target.jump[i]) > KINK * target.scale[i]]
+    if kinks:
+        i = kinks[0]
+        left = float(target.expected[i] - target.jump[i] / 2)
+        right = float(target.expected[i] + target.jump[i] / 2)
+        advice.append(
+            f"{len(kinks)} entries sit on a kink: at {found[i].name} the slope is {left:.6g} to the"
+            f" left and {right:.6g} to the right, and {found[i].claimed:.6g} is claimed;"
+            " no difference can say which is meant. Check beside the kink."
+        )
+    elif unclear:
+        worst = max(unclear, key=lambda i: sortable(found[i].uncertainty))
+        advice.append(
+            f"the differences at {found[worst].name} do not settle (±{found[worst].uncertainty:.1e}):"
+            " the function is rough, rounds, or has a kink or a jump nearby"
+        )
+    return tuple(advice)
+
+
+def blind_spots(parameters, tolerance):
+    """Say what sampling and directions may have missed."""
+    notes = []
+    for p in parameters:
+        if p.directions:
+            notes.append(
+                f"{p.name}: {p.checked} of {p.size} entries one by one, the rest along"
+                f" {p.directions} random directions, which see an error of more than about"
+                f" {tolerance:.0e} of the whole gradient, but not a wrong entry smaller than that."
+            )
+    return tuple(notes)

@@ -1,0 +1,165 @@
+"""Cells and networks over a sequence: every gradient against differences of what it claims.
+
+Mode "rtrl" claims the gradient through the whole past of the episode, "tbptt1" that of the
+last step with the state before it held still, "frozen" none at all. A network's blocks and
+head are exact in every mode; its encoder always claims the gradient of one step. Each claim is
+a function, written out here, and differences are taken of that function.
+"""
+
+# n units, d inputs (of the cell) or width (of a network), T steps
+
+import copy
+
+import numpy as np
+
+from .. import cells, networks
+from ..arrays import Views
+from ..cells import CELLS
+from .check import Problem
+from .registry import Check, derivatives_of
+
+CLAIMS = {
+    "rtrl": "",
+    "tbptt1": "the gradient of each step with the state before it held still",
+    "frozen": "no gradient",
+}
+ENCODER = "the encoder's and the observation's are gradients of one step"
+
+
+def make_cell(name, mode, rng, n, d):
+    """Draw a cell's parameters; returns (cell, p)."""
+    cell, p = CELLS[name], None
+    p = Views(cell.layout(n, d))
+    config = cells.Config(name=name, units=n, mode=mode, r_min=0.5, r_max=0.95)
+    for key, value in cell.init(rng, n, d, config).items():
+        setattr(p, key, value)
+    p.flat[:] += 0.1 * rng.normal(size=p.flat.size)  # biases that start at 0 count too
+    return cell, p
+
+
+def cell_checks(name):
+    """List the checks of one cell: each mode over three episodes."""
+    covers = derivatives_of(f"cells.{name}")
+    for mode in cells.MODES:
+        yield Check(f"cells.{name}, {mode}", covers, cell_problem(name, mode))
+
+
+def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
+    """Make the Problem of one cell over a sequence of ``steps`` with episode starts inside.
+
+    The inputs are the parameters and the last step's x.
+    """
+
+    def problem(rng):
+        cell, p = make_cell(name, mode, rng, n, d)
+        xs = rng.normal(size=(steps, d))
+        inputs = Views({"p": p.layout, "x": (d,)})
+        inputs.p.flat[:], inputs.x = p.flat, xs[-1]
+
+        def walk(v, step):
+            """Take every step with ``step(p, state, x, t)``; collect what it returns."""
+            state = Views(cell.state_layout(n, d), v.flat.dtype)
+            found = []
+            for t, x in enumerate([*xs[:-1].astype(v.flat.dtype), v.x]):
+                if t in starts:
+                    state.flat[:] = 0
+                found.append(step(v.p, state, x, t))
+            return found
+
+        def exact(v):
+            """Run with the parameters that vary, from the first step on."""
+            return np.stack(walk(v, lambda q, s, x, t: cell.advance(q, s, x, "frozen").y))
+
+        def one_step(v):
+            """Run with still parameters; only what each step gives sees those that vary."""
+            still = Views(p.layout, flat=p.flat.astype(v.flat.dtype))
+
+            def step(q, state, x, t):
+                q = q if mode == "tbptt1" else still
+                y = cell.peek(q, state, x)
+                cell.advance(still, state, xs[t].astype(x.dtype), "frozen")
+                return y
+
+            return np.stack(walk(v, step))
+
+        def vjp(g, v):
+            total, grad = v.like(), v.p.like()
+
+            def step(q, state, x, t):
+                cache = cell.advance(q, state, x, mode)
+                gx = cell.vjp(q, state, cache, g[t], grad)
+                total.p.flat[:] += grad.flat
+                return gx
+
+            total.x = walk(v, step)[-1]
+            return total
+
+        return Problem(exact if mode == "rtrl" else one_step, vjp, inputs, claim=CLAIMS[mode])
+
+    return problem
+
+
+def network_check(name, mode):
+    """Make the check of a network with two blocks around one cell, in one mode."""
+    covers = ("networks.dense_vjp", "networks.Network.vjp")
+    options = dict(entries=16, directions=2)
+    return Check(f"networks, {name}, {mode}", covers, network_problem(name, mode), options=options)
+
+
+def twin(net, p):
+    """Make a network that shares all but parameters, gradient and state, which starts at 0."""
+    other = copy.copy(net)
+    other.p, other.grad = p, p.like()
+    other.state = net.state.like(p.flat.dtype)
+    return other
+
+
+def network_problem(name, mode, blocks=2, n=3, width=4, inputs=3, outputs=2, steps=6, starts=(0, 3)):
+    """Make the Problem of a network's gradient at the last step of its second episode."""
+
+    def problem(rng):
+        config = networks.Config(width=width, blocks=blocks, sparsity=0.0)
+        cell = cells.Config(name=name, units=n, mode=mode, r_min=0.5, r_max=0.95)
+        net = networks.Network(inputs, outputs, config, cell, rng, np.float64)
+        net.p.flat[:] += 0.1 * rng.normal(size=net.p.flat.size)
+        xs = rng.normal(size=(steps, inputs))
+        varied = Views({"p": net.p.layout, "x": (inputs,)})
+        varied.p.flat[:], varied.x = net.p.flat, xs[-1]
+
+        def run(net, x):
+            """Run to the last step; returns what ``forward`` gives there."""
+            for t, x_t in enumerate(xs[:-1].astype(x.dtype)):
+                if t in starts:
+                    net.reset()
+                net.forward(x_t)
+            return net.forward(x)
+
+        def claimed(v):
+            """Compute the output with each parameter varied where its gradient says it is."""
+            past = v.p.copy()
+            past.encoder.flat[:] = net.p.encoder.flat  # one step's gradient: the past stands still
+            if mode != "rtrl":
+                past.cell.flat[:] = net.p.cell.flat
+            moving = twin(net, past)
+            moving.mode = "frozen"
+            for t, x in enumerate(xs[:-1].astype(v.x.dtype)):
+                if t in starts:
+                    moving.reset()
+                moving.forward(x)
+            moving.p = v.p
+            if mode == "frozen":
+                moving.p = v.p.copy()
+                moving.p.cell.flat[:] = net.p.cell.flat
+            return moving.peek(v.x)
+
+        def vjp(g, v):
+            own = twin(net, v.p)
+            _, cache = run(own, v.x)
+            found = v.like()
+            found.x = own.vjp(cache, g)
+            found.p.flat[:] = own.grad.flat
+            return found
+
+        return Problem(claimed, vjp, varied, claim=" ".join(filter(None, [CLAIMS[mode], ENCODER])))
+
+    return problem
