@@ -1,10 +1,11 @@
-"""The command line: python -m streamrl_np run | list | show | bench."""
+"""The command line: python -m streamrl_np run | list | show | gradcheck | bench."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from .extras import MissingPackage
+from .gradcheck import command as gradcheck
 from .settings import SettingError, describe
 
 BAD_INPUT = 2
@@ -53,6 +54,8 @@ def make_parser():
     show = commands.add_parser("show", help="print a run's summary and draw its curve")
     show.add_argument("directory", type=Path, metavar="RUN_DIR")
     show.set_defaults(command=show_command)
+
+    gradcheck.add_parser(commands)
 
     bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
     bench.add_argument("--repeats", type=int, default=2000, metavar="N")

@@ -150,7 +150,7 @@ def examine(problem, inputs, rng, tolerance):
     if problem.kind == "jacobian" and len(ys) != 1:
         found.problem(f"a jacobian is checked for one output, the function gave {shapes(ys)}")
         return found
-    found.pull = as_vjp(problem.derivative, problem.kind, inputs)
+    found.pull = pull_back(problem.derivative, problem.kind, inputs)
     gradients = ask_twice("the derivative", found.pull, inputs, found.gs, found)
     found.claimed = read(gradients, inputs, found)
     if problem.kind == "vjp" and not found.problems:
@@ -158,7 +158,7 @@ def examine(problem, inputs, rng, tolerance):
     return found
 
 
-def as_vjp(derivative, kind, inputs):
+def pull_back(derivative, kind, inputs):
     """Turn a derivative of any kind into a vjp."""
     if kind == "vjp":
         return derivative

@@ -13,6 +13,7 @@ Numbers in brackets are equations in docs/derivations.md.
 
 # N real numbers in an input (a complex one is two), k of them checked one by one
 
+import dataclasses
 import math
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from ..arrays import Views
 from . import differences, hints
 from .inputs import inner, listed_outputs
-from .report import FAIL, INCONCLUSIVE, PASS, Entry, Parameter, gather, sortable
+from .report import FAIL, INCONCLUSIVE, PASS, Entry, Parameter, gather, worst_of
 
 SMALL = 1e-3  # an entry this much smaller than the largest is held to that one's digits
 KINK = 1e-6  # left and right slopes further apart than this, relative to the scale, are two
@@ -154,14 +155,10 @@ def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions
             advice = hints.find(target, problem, inputs, examined, tolerance)
         elif verdict == INCONCLUSIVE:
             advice = doubts(target, found, tolerance)
-        order = [PASS, INCONCLUSIVE, FAIL].index
-        key = lambda e: (order(e.verdict), sortable(e.error))  # noqa: E731
-        worst = max(found + lines, key=key, default=None)
+        worst = worst_of(found + lines)
         count, drawn = target.at.size, len(lines)
         parameters.append(
-            Parameter(
-                target.name, target.shape, target.size, count, drawn, worst, verdict, advice
-            )
+            Parameter(target.name, target.shape, target.size, count, drawn, worst, verdict, advice)
         )
     return tuple(parameters)
 
@@ -252,16 +249,20 @@ def along(loss, target, at, v, floor, tolerance, words):
 
 def locate(loss, target, floor, tolerance):
     """Halve the input until the worst entry is found; returns a list of one Entry."""
-    at = np.arange(target.size)
-    rng = np.random.default_rng(0)
+    at, rng = np.arange(target.size), np.random.default_rng(0)
     while at.size > 1:
-        halves = np.array_split(at, 2)
-        lines = [along(loss, target, h, rng.normal(size=h.size), floor, tolerance, "")
-                 for h in halves]  # fmt: skip
-        offs = [abs(e.claimed - e.expected) * math.sqrt(h.size) for e, h in zip(lines, halves)]
-        at = halves[int(np.argmax(offs))]
+        offs = []
+        for half in halves(at):
+            line = along(loss, target, half, rng.normal(size=half.size), floor, tolerance, "")
+            offs.append(abs(line.claimed - line.expected) * math.sqrt(half.size))
+        at = halves(at)[int(np.argmax(offs))]
     found = along(loss, target, at, np.ones(1), floor, tolerance, "")
-    return [Entry(name_entry(target, at[0]), *list(vars(found).values())[1:])]
+    return [dataclasses.replace(found, name=name_entry(target, at[0]))]
+
+
+def halves(at):
+    """Cut in two."""
+    return np.array_split(at, 2)
 
 
 def doubts(target, found, tolerance):
@@ -279,10 +280,10 @@ def doubts(target, found, tolerance):
             " no difference can say which is meant. Check beside the kink."
         )
     elif unclear:
-        worst = max(unclear, key=lambda i: sortable(found[i].uncertainty))
+        worst = worst_of(dataclasses.replace(found[i], error=found[i].uncertainty) for i in unclear)
         advice.append(
-            f"the differences at {found[worst].name} do not settle (±{found[worst].uncertainty:.1e}):"
-            " the function is rough, rounds, or has a kink or a jump nearby"
+            f"the differences at {worst.name} do not settle (±{worst.uncertainty:.1e}): the"
+            " function is rough, rounds, or has a kink or a jump nearby"
         )
     return tuple(advice)
 

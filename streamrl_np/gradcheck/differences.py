@@ -9,6 +9,7 @@ Numbers in brackets are equations in docs/derivations.md.
 
 # K levels: steps s, s/2, …, s/2^(K−1)
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,7 @@ def extrapolate(table, powers):
     for power in powers[: len(table) - 1]:
         factor = np.longdouble(2) ** power
         finer = []
-        for coarse, fine in zip(table, table[1:], strict=False):
+        for coarse, fine in itertools.pairwise(table):
             value = fine + (fine - coarse) / (factor - 1)  # (eq. G2)
             off = np.maximum(np.abs(value - fine), np.abs(value - coarse))
             better = off < uncertainty

@@ -5,7 +5,6 @@ A pattern is named only where it fits every entry that was checked, to six digit
 
 import numpy as np
 
-
 LIKE = 1e-6  # how well a pattern must fit, relative to the largest entry
 
 
@@ -96,9 +95,13 @@ def complex_patterns(claimed, expected):
 def turned(target, claimed, expected):
     """The gradient of a square matrix, transposed."""
     square = len(target.shape) == 2 and target.shape[0] == target.shape[1] > 1
-    if square and not target.sampled:
-        if like(claimed.reshape(target.shape).T.ravel(), expected):
-            yield "it is transposed"
+    if square and not target.sampled and like(claimed, transposed(target, expected)):
+        yield "it is transposed"
+
+
+def transposed(target, vector):
+    """Lay a square matrix out by columns."""
+    return vector.reshape(target.shape).T.ravel()
 
 
 def factors(target, problem, inputs, claimed, expected):
@@ -110,7 +113,8 @@ def factors(target, problem, inputs, claimed, expected):
     ratio = np.median(ratios.real)
     if like(claimed, ratio * expected) and abs(ratio - 1) > 10 * LIKE:
         if abs(ratio + 1) > LIKE:
-            yield f"a constant factor: claimed = {float(ratio):.7g} × expected{number(ratio, inputs)}"
+            guess = number(ratio, inputs)
+            yield f"a constant factor: claimed = {float(ratio):.7g} × expected{guess}"
         return
     for words, array in candidates(problem, inputs):
         for factor in spread(array, target):
@@ -213,5 +217,3 @@ def digits(target):
             f"nearly right, to {worst:.0e}: a small constant (an ε) in the wrong place or a"
             " forgotten small term does this"
         )
-
-

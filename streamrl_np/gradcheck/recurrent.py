@@ -13,7 +13,7 @@ import copy
 import numpy as np
 
 from .. import cells, networks
-from ..arrays import Views
+from ..arrays import Complex, Views
 from ..cells import CELLS
 from .check import Problem
 from .registry import Check, derivatives_of
@@ -38,10 +38,17 @@ def make_cell(name, mode, rng, n, d):
 
 
 def cell_checks(name):
-    """List the checks of one cell: each mode over three episodes."""
-    covers = derivatives_of(f"cells.{name}")
+    """List the checks of one cell: each mode over three episodes, and unrolled if it can be."""
+    own = derivatives_of(f"cells.{name}")
+    unrolled = tuple(d for d in own if d.endswith((".unroll_vjp", ".sensitivity_vjp")))
+    stepped = tuple(d for d in own if d not in unrolled)
     for mode in cells.MODES:
+        covers = stepped if mode == "rtrl" else (f"cells.{name}.vjp",)
         yield Check(f"cells.{name}, {mode}", covers, cell_problem(name, mode))
+    for covered in unrolled:
+        past = covered.endswith(".sensitivity_vjp")
+        words, make = ("its past", past_problem) if past else ("unrolled", unrolled_problem)
+        yield Check(f"cells.{name}, {words}", (covered,), make(name))
 
 
 def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
@@ -58,7 +65,7 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
 
         def walk(v, step):
             """Take every step with ``step(p, state, x, t)``; collect what it returns."""
-            state = Views(cell.state_layout(n, d), v.flat.dtype)
+            state = Views(cell.state_layout(n, d, mode), v.flat.dtype)
             found = []
             for t, x in enumerate([*xs[:-1].astype(v.flat.dtype), v.x]):
                 if t in starts:
@@ -99,11 +106,83 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
     return problem
 
 
-def network_check(name, mode):
-    """Make the check of a network with two blocks around one cell, in one mode."""
-    covers = ("networks.dense_vjp", "networks.Network.vjp")
+def unrolled_problem(name, n=3, d=3, steps=5, m=2):
+    """Make the Problem of a segment of ``steps`` in m sequences, with episode starts inside."""
+
+    def problem(rng):
+        cell, p = make_cell(name, "rtrl", rng, n, d)
+        starts = np.zeros((steps, m), bool)
+        starts[0, 1] = starts[2, 0] = starts[3, 1] = True
+        layout = {"p": p.layout, "x": (steps, m, d)}
+        remembers = "h" in cell.state_layout(n, d)
+        if remembers:
+            layout["h"] = Complex((m, n)) if np.iscomplexobj(p["B"]) else (m, n)
+        inputs = Views(layout)
+        inputs.flat[:] = rng.normal(size=inputs.flat.size)
+        inputs.p.flat[:] = p.flat
+
+        def forward(v):
+            return cell.unroll(v.p, v.h if remembers else None, v.x, starts)
+
+        def vjp(g, v):
+            found = v.like()
+            found.x, gh = cell.unroll_vjp(v.p, forward(v), g, found.p)
+            if remembers:
+                found.h = gh
+            return found
+
+        return Problem(lambda v: forward(v).y, vjp, inputs)
+
+    return problem
+
+
+def past_problem(name, n=3, d=3, steps=4, m=2):
+    """Make the Problem of m hidden states after ``steps``, by way of their sensitivities."""
+
+    def problem(rng):
+        cell, p = make_cell(name, "rtrl", rng, n, d)
+        xs = rng.normal(size=(m, steps, d))
+
+        def states(p):
+            found = []
+            for sequence in xs.astype(p.flat.dtype):
+                state = Views(cell.state_layout(n, d), p.flat.dtype)
+                for x in sequence:
+                    cell.advance(p, state, x, "rtrl")
+                found.append(state)
+            return found
+
+        def f(p):
+            return np.stack([s.h if "h" in s.layout else np.zeros(n) for s in states(p)])
+
+        def vjp(G, p):
+            grad, at = p.like(), states(p)
+            names = [k for k in at[0].layout if k.startswith("S_")]
+            cell.sensitivity_vjp({k: np.stack([s[k] for s in at]) for k in names}, G, grad)
+            return grad
+
+        return Problem(f, vjp, p)
+
+    return problem
+
+
+def network_checks(name):
+    """List the checks of a network around one cell: two blocks, each mode, unrolled if it can."""
+    covers = (
+        "networks.dense_vjp",
+        "networks.Network.vjp",
+        "networks.Network.readout_vjp",
+    )
     options = dict(entries=16, directions=2)
-    return Check(f"networks, {name}, {mode}", covers, network_problem(name, mode), options=options)
+    for mode in cells.MODES:
+        yield Check(
+            f"networks, {name}, {mode}", covers, network_problem(name, mode), options=options
+        )
+    if hasattr(CELLS[name], "unroll"):
+        covers = ("networks.dense_vjp", "networks.Network.unroll_vjp")
+        for mode in cells.MODES:
+            problem = unrolled_network_problem(name, mode)
+            yield Check(f"networks, {name} unrolled, {mode}", covers, problem, options=options)
 
 
 def twin(net, p):
@@ -114,7 +193,9 @@ def twin(net, p):
     return other
 
 
-def network_problem(name, mode, blocks=2, n=3, width=4, inputs=3, outputs=2, steps=6, starts=(0, 3)):
+def network_problem(
+    name, mode, blocks=2, n=3, width=4, inputs=3, outputs=2, steps=6, starts=(0, 3)
+):
     """Make the Problem of a network's gradient at the last step of its second episode."""
 
     def problem(rng):
@@ -160,6 +241,54 @@ def network_problem(name, mode, blocks=2, n=3, width=4, inputs=3, outputs=2, ste
             found.p.flat[:] = own.grad.flat
             return found
 
-        return Problem(claimed, vjp, varied, claim=" ".join(filter(None, [CLAIMS[mode], ENCODER])))
+        return Problem(claimed, vjp, varied, claim="; ".join(filter(None, [CLAIMS[mode], ENCODER])))
+
+    return problem
+
+
+def unrolled_network_problem(name, mode, n=3, width=4, inputs=3, steps=9, segment=3):
+    """Make the Problem of a network unrolled over the segments of one stored sequence.
+
+    Inside a segment all is exact. The state that a segment begins from moves with the cell's
+    parameters in mode "rtrl", by way of its sensitivities, and stands still otherwise.
+    """
+    claim = {
+        "rtrl": "the encoder's gradient stops where a segment begins",
+        "tbptt1": "all gradients stop where a segment begins",
+        "frozen": "no gradient of the cell; the encoder's stops where a segment begins",
+    }[mode]
+
+    def problem(rng):
+        config = networks.Config(width=width, blocks=1, sparsity=0.0)
+        cell = cells.Config(name=name, units=n, mode=mode, r_min=0.5, r_max=0.95)
+        net = networks.Network(inputs, 2, config, cell, rng, np.float64)
+        net.p.flat[:] += 0.1 * rng.normal(size=net.p.flat.size)
+        x, starts = rng.normal(size=(steps, inputs)), np.zeros(steps, bool)
+        starts[[0, 4]] = True
+
+        def cut(sequence):
+            """Lay the segments of a sequence side by side: (steps, …) → (segment, m, …)."""
+            shape = (-1, segment, *sequence.shape[1:])
+            return sequence.reshape(shape).swapaxes(0, 1)
+
+        def claimed(p):
+            still = Views(net.p.layout, flat=net.p.flat.astype(p.flat.dtype))
+            past = still.copy()
+            if mode == "rtrl":
+                past.cell.flat[:] = p.cell.flat
+            memory = twin(net, past).replay(x.astype(p.flat.dtype), starts, segment)
+            own = twin(net, p.copy())
+            if mode == "frozen":
+                own.p.cell.flat[:] = still.cell.flat
+            return own.unroll(cut(x.astype(p.flat.dtype)), memory, cut(starts))[0]
+
+        def vjp(g, p):
+            own = twin(net, p)
+            memory = own.replay(x.astype(p.flat.dtype), starts, segment)
+            _, cache = own.unroll(cut(x.astype(p.flat.dtype)), memory, cut(starts))
+            own.unroll_vjp(cache, g)
+            return own.grad
+
+        return Problem(claimed, vjp, net.p.copy(), claim=claim)
 
     return problem

@@ -7,6 +7,7 @@ anything else takes one entry in :mod:`catalogue`.
 """
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -79,35 +80,39 @@ def checks():
 
 
 @functools.cache
-def derivatives():
-    """Walk the package's source for functions that are derivatives by name.
+def functions():
+    """Walk the package's source.
 
     Returns
     -------
     tuple of str
-        ``module.function`` or ``module.Class.method``, without the package's name.
+        Every function and method: ``module.function``, ``module.Class.method``, without the
+        package's name.
     """
     found = []
     for path in sorted(ROOT.rglob("*.py")):
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        found += [f"{module}.{name}" for name in named_derivatives(tree)]
+        found += named_functions(ast.parse(path.read_text(encoding="utf-8")), f"{module}.")
     return tuple(found)
 
 
-def named_derivatives(tree, prefix=""):
-    """List the derivatives among the functions and methods of a module's syntax tree."""
+def named_functions(tree, prefix):
+    """List the functions and methods of a module's syntax tree."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
-            yield from named_derivatives(node, f"{prefix}{node.name}.")
-        elif isinstance(node, ast.FunctionDef) and DERIVATIVE.fullmatch(node.name):
+            yield from named_functions(node, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef):
             yield prefix + node.name
+
+
+def derivatives():
+    """List the functions that are derivatives by name."""
+    return [name for name in functions() if DERIVATIVE.fullmatch(name.rpartition(".")[2])]
 
 
 def derivatives_of(module):
     """List the derivatives of one module: ``cells.rtu``."""
-    parts = module.count(".") + 1
-    return tuple(d for d in derivatives() if ".".join(d.split(".")[:parts]) == module)
+    return tuple(name for name in derivatives() if name.startswith(f"{module}."))
 
 
 def uncovered():
@@ -134,3 +139,15 @@ def resolve(name):
             owner = getattr(owner, part)
         return owner, parts[-1]
     raise LookupError(f"no module of {PACKAGE} holds {name}")
+
+
+@contextlib.contextmanager
+def swapped(name, function):
+    """Put ``function`` in the place of the package's ``name`` while the context lasts."""
+    owner, attribute = resolve(name)
+    own = vars(owner)[attribute]
+    setattr(owner, attribute, function)
+    try:
+        yield
+    finally:
+        setattr(owner, attribute, own)

@@ -24,6 +24,16 @@ class Entry:
     verdict: str
 
 
+def worst_of(entries):
+    """Find the worst of some entries: failures first, then by error; None if there are none."""
+
+    def badness(entry):
+        error = math.inf if math.isnan(entry.error) else entry.error
+        return [PASS, INCONCLUSIVE, FAIL].index(entry.verdict), error
+
+    return max(entries, key=badness, default=None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Parameter:
     """Everything found about one input of a function."""
@@ -78,10 +88,8 @@ class Report:
 
     @property
     def worst(self):
-        """Find the worst entry of all parameters: failures first, then by error; or None."""
-        entries = [p.worst for p in self.parameters if p.worst]
-        order = [PASS, INCONCLUSIVE, FAIL]
-        return max(entries, key=lambda e: (order.index(e.verdict), sortable(e.error)), default=None)
+        """Find the worst entry of all parameters, or None."""
+        return worst_of(p.worst for p in self.parameters if p.worst)
 
     def to_dict(self):
         """Convert to plain data for JSON."""
@@ -119,11 +127,6 @@ def table(rows):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pairs = [zip(cells, widths, strict=True) for cells in rows]
     return ["  " + "  ".join(c.ljust(w) for c, w in pair).rstrip() for pair in pairs]
-
-
-def sortable(error):
-    """Put NaN above all numbers."""
-    return math.inf if math.isnan(error) else error
 
 
 def plain(data):

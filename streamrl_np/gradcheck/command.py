@@ -1,0 +1,153 @@
+"""python -m streamrl_np gradcheck: check every derivative of the package, or one of yours."""
+
+import fnmatch
+import importlib.util
+import json
+import sys
+import time
+from pathlib import Path
+
+BAD_INPUT = 2
+
+
+def add_parser(subparsers):
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "gradcheck", help="check every hand-written derivative", description=main.__doc__
+    )
+    parser.add_argument("--only", metavar="NAME", help="checks whose name holds NAME (* and ? too)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="draws the inputs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the reports as data")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw the figures")
+    parser.add_argument(
+        "--module",
+        metavar="FILE.py:FUNCTION",
+        help="check a function of yours in place of the one of that name (cells.rtu.vjp if"
+        " several have it)",
+    )
+    parser.set_defaults(command=main)
+    return parser
+
+
+class CommandError(ValueError):
+    """The command line asks for something that is not there."""
+
+
+def main(args):
+    """Check every hand-written derivative of the package and print one table.
+
+    The exit code is 0 only when every check passes, 1 when one does not, 2 for bad input.
+    """
+    try:
+        return run(args)
+    except CommandError as error:
+        print(f"streamrl_np gradcheck: {error}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def run(args):
+    """Run the command; raises CommandError for bad input."""
+    from . import registry
+
+    if args.seed < 0:
+        raise CommandError(f"seed must be a whole number, at least 0, got {args.seed}")
+    chosen = choose(registry.checks(), args.only)
+    if args.module is None:
+        reports = print_table(chosen, args.seed)
+    else:
+        name, function = load(args.module, registry)
+        covering = {n: c for n, c in chosen.items() if name in c.covers}
+        if args.only is None and covering:
+            chosen = covering
+        print(f"{args.module} in place of {name}")
+        with registry.swapped(name, function):
+            reports = print_table(chosen, args.seed)
+    for report in reports:
+        if not report.ok:
+            print(f"\n{report}")
+    good = sum(report.ok for report in reports)
+    numbers = sum(report.checked for report in reports)
+    seconds = sum(report.seconds for report in reports)
+    print(f"\n{good} of {len(reports)} checks pass: {numbers} numbers in {seconds:.1f} s")
+    if args.json is not None:
+        write_json(args.json, reports)
+    if args.plots is not None:
+        from . import figures
+
+        for path in figures.draw_all(args.plots, args.seed):
+            print(path)
+    return 0 if good == len(reports) else 1
+
+
+def choose(checks, only):
+    """Choose the checks whose name holds ``only``, or matches it as a pattern."""
+    if only is None:
+        return checks
+    chosen = {n: c for n, c in checks.items() if only in n or fnmatch.fnmatch(n, only)}
+    if not chosen:
+        raise CommandError(f"--only {only} fits no check; there are: {', '.join(checks)}")
+    return chosen
+
+
+def print_table(checks, seed):
+    """Run the checks, printing a line for each as it is done; returns the reports."""
+    width = max(map(len, checks))
+    print(f"{'what':<{width}} entries  worst error  {'where':<26} {'verdict':<12} seconds")
+    reports = []
+    for check in checks.values():
+        report = check.run(seed)
+        worst = report.worst
+        error, where = (f"{worst.error:.1e}", worst.name) if worst else ("", "")
+        verdict = report.verdict + (" *" if report.claim else "")
+        print(
+            f"{check.name:<{width}} {report.checked:7d}  {error:>11}  {where:<26} {verdict:<12}"
+            f" {report.seconds:7.2f}",
+            flush=True,
+        )
+        reports.append(report)
+    claims = dict.fromkeys(report.claim for report in reports if report.claim)
+    if claims:
+        print("\n* declared: what is claimed is not the gradient through everything, but")
+        print("\n".join(f"    {claim}" for claim in claims))
+    return reports
+
+
+def load(spec, registry):
+    """Load FILE.py:FUNCTION; returns (name of the built-in, function)."""
+    file, colon, wanted = spec.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise CommandError(f"--module takes FILE.py:FUNCTION, got {spec!r}")
+    if not Path(file).is_file():
+        raise CommandError(f"there is no file {file}")
+    name = builtin(wanted, registry)
+    module_spec = importlib.util.spec_from_file_location("theirs", file)
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise CommandError(f"{file} stops with {type(error).__name__}: {error}") from error
+    function = getattr(module, wanted.rpartition(".")[2], None)
+    if not callable(function):
+        raise CommandError(f"{file} has no function {wanted.rpartition('.')[2]}")
+    return name, function
+
+
+def builtin(wanted, registry):
+    """Find the one function of the package that a name like ``linear_vjp`` means."""
+    found = [n for n in registry.functions() if f".{n}".endswith(f".{wanted}")]
+    if not found:
+        raise CommandError(f"the package has no function {wanted}")
+    if len(found) > 1:
+        raise CommandError(
+            f"{wanted} may be any of {', '.join(found)}; say which: FILE.py:{found[0]}"
+        )
+    return found[0]
+
+
+def write_json(path, reports):
+    """Write the reports as data."""
+    data = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "reports": [r.to_dict() for r in reports]}
+    try:
+        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"cannot write {path}: {error.strerror}") from error
