@@ -1,6 +1,7 @@
 """The command line: python -m streamrl_np run | list | show | gradcheck | bench."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -76,10 +77,12 @@ def run_command(args):
             raise SettingError(f"{args.resume} holds a run of {run.name}, not of {args.experiment}")
     else:
         if args.experiment is None:
-            raise SettingError(f"name an experiment: {', '.join(configs.PRESETS)}")
+            raise SettingError(f"name an experiment: {', '.join(configs.kinds())}")
         experiment = configs.build(args.experiment, settings_of(args))
         seed = experiment.run.seed
-        directory = args.out or fresh_directory(f"{args.experiment.replace('/', '-')}-seed{seed}")
+        directory = args.out or fresh_directory(
+            f"{re.sub('[/:]', '-', args.experiment)}-seed{seed}"
+        )
         run = runner.Run(experiment, directory, args.experiment)
     summary = runner.execute(run, args.quiet)
     print_summary(summary)
@@ -125,16 +128,22 @@ def list_command(args):
     """Show the experiments and their settings."""
     from .experiments import configs
 
-    for name in [args.experiment] if args.experiment else configs.PRESETS:
-        experiment = configs.build(name)
-        print(f"{name}: {configs.PRESETS[name].__doc__.splitlines()[0]}\n")
-        for key, section, field in configs.keys(experiment):
-            kind = type(section).__annotations__[field.name]
-            value = getattr(section, field.name)
-            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-            allowed = describe(kind, field.metadata)
-            print(f"  {key:<28} {shown:<13} {field.metadata['help']} ({allowed})")
-        print()
+    if args.experiment is None:
+        for name in configs.PRESETS:
+            print(f"{name:<28} {configs.summary(name)}")
+        print(f"{'popgym/TASK':<28} any other POPGym task")
+        print(f"{'gym:ID':<28} {configs.summary('gym:ID')}")
+        print(
+            "\n`list EXPERIMENT` shows an experiment's own settings; those of the first one are:\n"
+        )
+    name = args.experiment or next(iter(configs.PRESETS))
+    print(f"{name}: {configs.summary(name)}\n")
+    for key, section, field in configs.keys(configs.build(name)):
+        kind = type(section).__annotations__[field.name]
+        value = getattr(section, field.name)
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        allowed = describe(kind, field.metadata)
+        print(f"  {key:<28} {shown:<13} {field.metadata['help']} ({allowed})")
     return 0
 
 

@@ -6,16 +6,25 @@ agent needs follows from its task: a chain twice as long wants units that hold t
 
 import dataclasses
 import difflib
+import functools
 import typing
 
 import numpy as np
 
 from .. import cells, networks
-from ..agents import actor_critic, qrc, stream_q, td
+from ..agents import actor_critic, ppo, qrc, stream_q, td
 from ..cells import rtu
-from ..envs import flagged_recall, k_memory_chain, memory_chain, trace_conditioning
+from ..envs import (
+    flagged_recall,
+    flat,
+    k_memory_chain,
+    masked_mujoco,
+    memory_chain,
+    popgym,
+    trace_conditioning,
+)
 from ..envs.normalize import Config as NormalizeConfig
-from ..policies import Categorical
+from ..policies import Categorical, Gaussian
 from ..settings import SettingError, check, setting
 
 
@@ -50,19 +59,37 @@ class Experiment:
         return self.env.make()
 
     def make_agent(self, env, rng):
-        """Make the agent for an environment's spaces, drawing its weights from ``rng``."""
+        """Make the agent for an environment's spaces, drawing its weights from ``rng``.
+
+        Raises
+        ------
+        SettingError
+            For an agent that cannot act in these spaces.
+        """
         (inputs,) = env.observation_space.shape
-        actions = int(env.action_space.n)
+        choices = getattr(env.action_space, "n", None)
+        if choices is None:
+            policy = Gaussian(env.action_space.shape[0])
+        else:
+            policy = Categorical(int(choices))
         rest = rng, self.agent, self.network, self.cell, np.dtype(self.run.dtype)
         match self.agent:
             case actor_critic.Config():
-                return actor_critic.ActorCritic(inputs, Categorical(actions), *rest)
-            case qrc.Config():
-                return qrc.QRC(inputs, actions, *rest)
-            case stream_q.Config():
-                return stream_q.StreamQ(inputs, actions, *rest)
+                return actor_critic.ActorCritic(inputs, policy, *rest)
+            case ppo.Config():
+                return ppo.PPO(inputs, policy, *rest)
             case td.Config():
                 return td.TD(inputs, *rest)
+        if choices is None:
+            raise SettingError(
+                f"agent.name must be one of actor-critic, ppo where an action is not a choice but "
+                f"numbers, got {self.agent.name!r}"
+            )
+        match self.agent:
+            case qrc.Config():
+                return qrc.QRC(inputs, int(choices), *rest)
+            case stream_q.Config():
+                return stream_q.StreamQ(inputs, int(choices), *rest)
 
 
 def memory_chain_experiment(env=None):
@@ -107,24 +134,98 @@ def trace_conditioning_experiment(env=None):
     )
 
 
+# discount and entropy: a reward that answers the present action wants a small discount, and the
+# bonus hurts where many actions are wrong
+POPGYM_AGENTS = {
+    "CountRecall": dict(discount=0.7, entropy=0.0),
+    "Autoencode": dict(discount=0.9, entropy=0.001),
+    "Concentration": dict(discount=0.99, entropy=0.001),
+}
+
+
+def popgym_experiment(task, env=None):
+    """Stream AC(λ) on a POPGym task."""
+    env = env or popgym.Config(task=task)
+    agent = next((a for t, a in POPGYM_AGENTS.items() if env.task.startswith(t)), {})
+    return Experiment(env=env, agent=actor_critic.Config(**agent), run=RunConfig(steps=1_000_000))
+
+
+def mujoco_experiment(robot, mask, env=None):
+    """Stream AC(λ) on a MuJoCo robot that feels its positions (P), velocities (V) or both (F)."""
+    return Experiment(
+        env=env or masked_mujoco.Config(robot=robot, mask=mask),
+        agent=actor_critic.Config(trace_decay=0.99),
+        network=networks.Config(width=128, blocks=2),
+        cell=cells.Config(r_min=0.0),
+        run=RunConfig(steps=1_000_000),
+    )
+
+
+def gym_experiment(identifier, env=None):
+    """Stream AC(λ) on any Gymnasium environment, named by its id."""
+    return Experiment(env=env or flat.Config(id=identifier), run=RunConfig(steps=200_000))
+
+
 PRESETS = {
     "memory-chain": memory_chain_experiment,
     "k-memory-chain": k_memory_chain_experiment,
     "flagged-recall": flagged_recall_experiment,
     "trace-conditioning": trace_conditioning_experiment,
 }
+PRESETS |= {f"popgym/{task}": functools.partial(popgym_experiment, task) for task in popgym.PAPER}
+PRESETS |= {
+    f"mujoco/{robot}-{mask}": functools.partial(mujoco_experiment, robot, mask)
+    for robot in masked_mujoco.POSITIONS
+    for mask in masked_mujoco.MASKS
+}
 ENVS = {
     "memory-chain": memory_chain.Config,
     "k-memory-chain": k_memory_chain.Config,
     "flagged-recall": flagged_recall.Config,
     "trace-conditioning": trace_conditioning.Config,
+    "popgym": popgym.Config,
+    "mujoco": masked_mujoco.Config,
+    "gym": flat.Config,
 }
 AGENTS = {
     "actor-critic": actor_critic.Config,
+    "ppo": ppo.Config,
     "qrc": qrc.Config,
     "stream-q": stream_q.Config,
     "td": td.Config,
 }
+
+
+def preset(name):
+    """Find a preset by name: a function from an environment's settings, or none, to all settings.
+
+    Beside the names in ``PRESETS`` there are ``popgym/TASK`` and ``gym:ID``.
+
+    Raises
+    ------
+    SettingError
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name.startswith("popgym/"):
+        return functools.partial(popgym_experiment, name.removeprefix("popgym/"))
+    if name.startswith("gym:"):
+        return functools.partial(gym_experiment, name.removeprefix("gym:"))
+    near = difflib.get_close_matches(name, PRESETS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise SettingError(f"experiment must be one of {', '.join(kinds())}, got {name!r}{hint}")
+
+
+def kinds():
+    """Name the kinds of preset: ``memory-chain``, ``popgym/TASK``, …"""
+    plain = [name for name in PRESETS if "/" not in name]
+    return [*plain, "popgym/TASK", "mujoco/ROBOT-MASK", "gym:ID"]
+
+
+def summary(name):
+    """Say in one line what a preset is."""
+    make = preset(name)
+    return getattr(make, "func", make).__doc__.splitlines()[0]
 
 
 def build(name, settings=None):
@@ -146,15 +247,13 @@ def build(name, settings=None):
         For an unknown experiment or key (with the nearest known one), a value of a wrong
         type or out of range.
     """
-    if name not in PRESETS:
-        raise SettingError(f"experiment must be one of {', '.join(PRESETS)}, got {name!r}")
-    settings = dict(settings or {})
+    make, settings = preset(name), dict(settings or {})
     agent = settings.pop("agent.name", None)
-    experiment = with_agent(PRESETS[name](), agent)
+    experiment = with_agent(make(), agent)
     for key in settings:
         find(experiment, key)  # a typo is reported before anything else
     env_settings = {k: v for k, v in settings.items() if k.startswith("env.")}
-    experiment = with_agent(PRESETS[name](replace(experiment, env_settings).env), agent)
+    experiment = with_agent(make(replace(experiment, env_settings).env), agent)
     return replace(experiment, {k: v for k, v in settings.items() if k not in env_settings})
 
 

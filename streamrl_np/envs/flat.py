@@ -1,0 +1,209 @@
+"""Any Gymnasium environment as the agents want it: numbers in, a choice or numbers out.
+
+An observation becomes one flat vector (a choice among n is written one-hot); an action is
+one choice or a vector of real numbers, which is clipped to the environment's box here.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from ..extras import require
+from ..settings import SettingError, check, setting
+
+gymnasium = require("gymnasium")
+spaces = gymnasium.spaces
+
+
+class UnsupportedSpace(SettingError):
+    """An environment observes or acts in a space that the agents do not handle."""
+
+
+def encoder(space, what="observation"):
+    """Make the function that writes a sample of ``space`` as numbers.
+
+    Parameters
+    ----------
+    space : gymnasium.spaces.Space
+        Discrete, MultiDiscrete, MultiBinary, a Box of at most one axis, or a Tuple of these.
+    what : str
+        For the error.
+
+    Returns
+    -------
+    size : int
+        How many numbers a sample takes.
+    write : callable
+        ``write(sample, out)`` fills ``out`` (size,), which holds zeros.
+
+    Raises
+    ------
+    UnsupportedSpace
+    """
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+
+        def write(sample, out):
+            out[int(sample) - start] = 1.0
+
+        return int(space.n), write
+    if isinstance(space, spaces.MultiDiscrete):
+        counts = np.ravel(space.nvec).astype(int)
+        offsets = np.cumsum(counts) - counts - np.ravel(space.start).astype(int)
+
+        def write(sample, out):
+            out[offsets + np.ravel(sample).astype(int)] = 1.0
+
+        return int(counts.sum()), write
+    if isinstance(space, spaces.MultiBinary) or (
+        isinstance(space, spaces.Box) and len(space.shape) < 2
+    ):
+
+        def write(sample, out):
+            out[:] = np.ravel(sample)
+
+        return math.prod(space.shape), write
+    if isinstance(space, spaces.Tuple):
+        return sequence_encoder(space, what)
+    raise UnsupportedSpace(f"the {what} space {name(space)} is not supported; {ADVICE[what]}")
+
+
+ADVICE = {
+    "observation": "it may be Discrete, MultiDiscrete, MultiBinary, a Box of one axis, or a Tuple "
+    "of these (flatten others first)",
+    "action": "it may be Discrete, MultiDiscrete or a Box of one axis",
+}
+
+
+def sequence_encoder(space, what):
+    """Make the encoder of a Tuple: its parts, one after the other."""
+    parts = [encoder(part, what) for part in space.spaces]
+    ends = np.cumsum([size for size, _ in parts]).tolist()
+    slices = [slice(end - size, end) for end, (size, _) in zip(ends, parts, strict=True)]
+
+    def write(sample, out):
+        for value, where, (_, put) in zip(sample, slices, parts, strict=True):
+            put(value, out[where])
+
+    return ends[-1], write
+
+
+def name(space):
+    """Name a space and its shape, shortly: ``Box(64, 64, 3)``."""
+    shape = ", ".join(map(str, space.shape or ()))
+    return f"{type(space).__name__}({shape})"
+
+
+class Flat(gymnasium.Wrapper):
+    """An environment with a flat observation and a simple action.
+
+    Parameters
+    ----------
+    env : gymnasium.Env
+    history : bool
+        Whether the last action (one-hot, or as it was clipped) and the last reward follow
+        the observation; zeros at the first step of an episode.
+
+    Raises
+    ------
+    UnsupportedSpace
+    """
+
+    def __init__(self, env, history=False):
+        super().__init__(env)
+        self.history, act = history, env.action_space
+        self.size, self.write = encoder(env.observation_space)
+        if isinstance(act, spaces.Discrete):
+            self.action_space, self.decode = spaces.Discrete(int(act.n)), self.decode_choice
+        elif isinstance(act, spaces.MultiDiscrete):
+            self.action_space = spaces.Discrete(math.prod(np.ravel(act.nvec).tolist()))
+            self.decode = self.decode_choices
+        elif isinstance(act, spaces.Box) and len(act.shape) == 1:
+            self.action_space = act
+            self.decode = self.clip
+        else:
+            raise UnsupportedSpace(
+                f"the action space {name(act)} is not supported; {ADVICE['action']}"
+            )
+        self.actions, self.write_action = encoder(self.action_space, "action")
+        self.dtype = np.float64 if contains_double(env.observation_space) else np.float32
+        total = self.size + (self.actions + 1 if history else 0)
+        self.observation_space = spaces.Box(-np.inf, np.inf, (total,), self.dtype)
+
+    def reset(self, *, seed=None, options=None):
+        """Begin an episode; returns (observation, info)."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self.encode(observation), info
+
+    def step(self, action):
+        """Take one step."""
+        action = self.decode(action)
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        out = self.encode(observation)
+        if self.history:
+            taken = action if self.decode == self.clip else self.last
+            self.write_action(taken, out[self.size : -1])
+            out[-1] = reward
+        return out, reward, bool(terminated), bool(truncated), info
+
+    def encode(self, observation):
+        """Write an observation as one vector; what is left for the history stays zero."""
+        out = np.zeros(self.observation_space.shape, self.dtype)
+        self.write(observation, out[: self.size])
+        return out
+
+    def decode_choice(self, action):
+        """Turn 0 … n − 1 into the environment's own numbers."""
+        self.last = action
+        return int(action) + int(self.env.action_space.start)
+
+    def decode_choices(self, action):
+        """Turn the number of a combination into the choices that it stands for."""
+        self.last = action
+        space = self.env.action_space
+        choices = np.unravel_index(int(action), tuple(np.ravel(space.nvec).tolist()))
+        return np.array(choices, space.dtype).reshape(space.shape) + space.start
+
+    def clip(self, action):
+        """Keep an action within the environment's box."""
+        box = self.env.action_space
+        return np.clip(action, box.low, box.high).astype(box.dtype)
+
+
+def contains_double(space):
+    """Whether observations carry more than single precision."""
+    parts = space.spaces if isinstance(space, spaces.Tuple) else [space]
+    return any(isinstance(p, spaces.Box) and p.dtype == np.float64 for p in parts)
+
+
+def make(identifier, **options):
+    """Make an environment by its Gymnasium id, or say in one sentence why not.
+
+    Raises
+    ------
+    SettingError
+    """
+    error = gymnasium.error
+    try:
+        return gymnasium.make(identifier, disable_env_checker=True, **options)
+    except error.DependencyNotInstalled as problem:
+        raise SettingError(f"the environment {identifier} needs a package: {problem}") from None
+    except (error.Error, ModuleNotFoundError) as problem:
+        raise SettingError(f"there is no environment {identifier!r}: {problem}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Any Gymnasium environment by its id."""
+
+    name: str = setting("gym", "the environment", choices=("gym",))
+    id: str = setting("CartPole-v1", "the environment's id")
+    history: bool = setting(False, "whether last action and reward follow the observation")
+
+    def __post_init__(self):
+        check(self)
+
+    def make(self):
+        """Make the environment."""
+        return Flat(make(self.id), self.history)
