@@ -90,7 +90,7 @@ def test_unsupported_spaces_are_refused_by_name(observation, action, words):
         flat.Flat(Spaces(observation, action))
 
 
-@pytest.mark.parametrize("name", ["popgym/AutoencodeEasy", "popgym/PositionOnlyPendulumEasy"])
+@pytest.mark.parametrize("name", ["popgym/AutoencodeEasy", "popgym/RepeatFirstHard"])
 @pytest.mark.filterwarnings("ignore:.*value is -?infinity")
 @pytest.mark.filterwarnings("ignore:.*is different from the unwrapped version")
 def test_they_pass_gymnasiums_checker(name):
