@@ -127,6 +127,7 @@ def peak_of_a_step(units, width):
     return peak
 
 
+@pytest.mark.slow
 def test_a_step_allocates_no_large_array():
     """NumPy's ufuncs have a fixed buffer of 8192 entries; nothing may come on top with n·d."""
     small, large = peak_of_a_step(192, 64), peak_of_a_step(384, 256)

@@ -80,6 +80,7 @@ def test_a_directory_with_another_run_is_left_alone(tmp_path, capsys):
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_bench(capsys):
     assert cli.main(["bench", "--repeats", "10"]) == 0
     printed = capsys.readouterr().out

@@ -107,6 +107,7 @@ def wait_for(path, seconds=30):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_no_byte(tmp_path):
     arguments = ["--steps", 8_000, "--quiet", *settings_of_small()]
     complete("run", "memory-chain", "--out", tmp_path / "whole", *arguments)
@@ -126,6 +127,7 @@ def test_kills_at_random_moments_change_no_byte(tmp_path):
     assert episodes(tmp_path / "whole") == episodes(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_cleanly_and_the_run_goes_on_later(tmp_path):
     arguments = ["--steps", 3_000, "--quiet", *settings_of_small()]
     complete("run", "memory-chain", "--out", tmp_path / "whole", *arguments)

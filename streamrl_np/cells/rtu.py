@@ -72,7 +72,7 @@ def init(rng, n, d, config):
 def ring(memory):
     """Choose ``r_min`` for a task that must hold something for ``memory`` steps.
 
-    The slowest of the units that are drawn should still hold a twentieth of it:
+    Of what a unit took in, even the one that forgets fastest should still hold a twentieth:
     r_min^memory = exp(−3).
 
     Examples
