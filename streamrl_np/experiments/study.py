@@ -1,0 +1,374 @@
+"""Where exact RTRL matters: grids of runs that answer it, in an order that answers soon.
+
+A study is a list of cells (agent, method, λ, ring, task length), each to be run on several
+seeds. What is known is one row a run in ``runs.csv``, small enough to commit; :func:`plan`
+looks at it and says which runs to make next, so a study can be broken off at any time and
+gone on with anywhere.
+"""
+
+import csv
+import io
+import re
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cells import rtu
+from . import configs, plots, sweep
+from .checkpoint import atomic_write
+from .results import read_episodes
+
+METHODS = {
+    "RTU RTRL": ("rtu", "rtrl"),
+    "RTU TBPTT(1)": ("rtu", "tbptt1"),
+    "RTU frozen": ("rtu", "frozen"),
+    "minGRU RTRL": ("mingru", "rtrl"),
+    "GRU TBPTT(1)": ("gru", "tbptt1"),
+    "feedforward": ("feedforward", "rtrl"),
+}
+SOLVED = 0.5  # a final return above this
+STOP = 0.9  # a run whose last 100 episodes reach this has nothing more to show
+SEEDS, SEEDS_IF_CLOSE = 5, 10
+CURVE_POINTS = 20
+LATER = {1: 2, 2: 3, 3: 5, 4: 6}  # how much later than seed 0 a seed comes; see `rank`
+LENGTH_LATER = {16: 0, 64: 0, 32: 1, 128: 1, 256: 2, 8: 3, 4: 3, 2: 4}
+
+
+class Cell(NamedTuple):
+    """One cell of a study's grid."""
+
+    agent: str
+    method: str
+    trace_decay: float
+    ring: str  # "published" |λ| ∈ [0, 1], "long" |λ| ∈ [exp(−3/L), 1], "none" without memory
+    length: int
+    units: int = 192
+
+    @property
+    def line(self):
+        """The cells that differ from this one in length alone."""
+        return self._replace(length=0)
+
+
+class Result(NamedTuple):
+    """One run of a cell."""
+
+    cell: Cell
+    seed: int
+    final_return: float
+    steps: int
+    seconds: float
+    curve: tuple  # mean return in equal parts of the run
+
+    @property
+    def solved(self):
+        """Whether the run solved its task."""
+        return self.final_return > SOLVED
+
+
+def memory_chain_cells():
+    """List the grid of MemoryChain: how long a chain each method bridges."""
+    return [
+        Cell(agent, method, decay, ring, length)
+        for agent in ("actor-critic", "qrc")
+        for decay in (0.8, 0.95)
+        for method in METHODS
+        for ring in (("none",) if method == "feedforward" else ("published", "long"))
+        for length in (2, 4, 8, 16, 32, 64, 128, 256)
+    ]
+
+
+def flagged_recall_cells():
+    """List the grid of FlaggedRecall: which method learns what to store."""
+    return [
+        Cell("actor-critic", method, 0.8, ring, length, units)
+        for units in (192, 16)
+        for method in METHODS
+        for ring in (("none",) if method == "feedforward" else ("published", "long"))
+        for length in (2, 4, 8, 16)
+    ]
+
+
+STUDIES = {"memory-chain": memory_chain_cells, "flagged-recall": flagged_recall_cells}
+
+
+def job(study, cell, seed):
+    """Make the run of one seed of a cell: at most 300 000 steps, 500 000 for L ≥ 128."""
+    name, mode = METHODS[cell.method]
+    r_min = rtu.ring(cell.length) if cell.ring == "long" else 0.0
+    settings = {
+        "env.length": cell.length,
+        "agent.name": cell.agent,
+        "agent.discount": 0.999,
+        "agent.trace_decay": cell.trace_decay,
+        "cell.name": name,
+        "cell.mode": mode,
+        "cell.units": cell.units,
+        "cell.r_min": r_min,
+        "run.steps": 500_000 if cell.length >= 128 else 300_000,
+        "run.stop_return": STOP,
+        "run.seed": seed,
+    }
+    experiment = configs.build(study, {key: str(value) for key, value in settings.items()})
+    return sweep.Job(job_name(cell, seed), experiment, study)
+
+
+def job_name(cell, seed):
+    """Name a run: ``actor-critic_rtu-rtrl_0.8_long_L16_n192_s0``."""
+    method = re.sub(r"[^a-z0-9]+", "-", cell.method.lower()).strip("-")
+    parts = cell.agent, method, cell.trace_decay, cell.ring
+    return "_".join(map(str, parts)) + f"_L{cell.length}_n{cell.units}_s{seed}"
+
+
+def plan(cells, results):
+    """List ``(cell, seed)`` of the runs still to make, the most telling first.
+
+    Every cell gets 5 seeds, and 10 if some of the first 5 solve it and some do not. A cell
+    that its neighbours decide (see :func:`implied`) gets none.
+    """
+    by_cell = group(results)
+    wanted = []
+    for cell in cells:
+        if implied(cell, by_cell) is not None:
+            continue
+        known = {result.seed: result.solved for result in by_cell.get(cell, ())}
+        close = len(known) >= SEEDS and 0 < sum(known.values()) < len(known)
+        seeds = SEEDS_IF_CLOSE if close else SEEDS
+        wanted += [(cell, seed) for seed in range(seeds) if seed not in known]
+    return sorted(wanted, key=lambda run: rank(*run))
+
+
+def rank(cell, seed):
+    """Say how late a run should come: coarse lengths and one seed first, then the rest."""
+    late = LATER.get(seed, 2 * seed if seed else 0) + LENGTH_LATER[cell.length]
+    return late + 2 * (cell.agent == "qrc") + 2 * (cell.trace_decay != 0.8)
+
+
+def group(results):
+    """Sort results by cell."""
+    by_cell = {}
+    for result in results:
+        by_cell.setdefault(result.cell, []).append(result)
+    return by_cell
+
+
+def implied(cell, by_cell):
+    """Say what the neighbours of a cell without runs of its own make certain.
+
+    Returns
+    -------
+    bool or None
+        False if no run solved either of two shorter tasks of the same line, on two seeds at
+        least; True if every one of three runs or more solved a longer one; None if open.
+    """
+    if by_cell.get(cell):
+        return None
+    line = {c.length: runs for c, runs in by_cell.items() if c.line == cell.line}
+    shorter = [runs for length, runs in line.items() if length < cell.length]
+    longer = [runs for length, runs in line.items() if length > cell.length]
+    hopeless = [runs for runs in shorter if len(runs) >= 2 and not any(r.solved for r in runs)]
+    if len(hopeless) >= 2:
+        return False
+    if any(len(runs) >= 3 and all(r.solved for r in runs) for runs in longer):
+        return True
+    return None
+
+
+def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=None):
+    """Make the runs of a study that are still to make, and draw it.
+
+    Parameters
+    ----------
+    study : str
+        A key of ``STUDIES``.
+    out : pathlib.Path
+        Where ``runs.csv``, table and figure are kept.
+    runs : pathlib.Path
+        Where the run directories go.
+    workers : int
+    minutes : float, optional
+        Begin no run after this time.
+    only : str
+        A regular expression that a run's name must contain.
+    quiet : bool
+    shrink : dict, optional
+        Settings laid over every run, for a trial.
+
+    Returns
+    -------
+    dict
+        Failures by name.
+    """
+    began = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    failures = {}
+    while minutes is None or time.monotonic() - began < 60 * minutes:
+        results = read(out / "runs.csv")
+        todo = [
+            (cell, seed)
+            for cell, seed in plan(STUDIES[study](), results)
+            if re.search(only, job_name(cell, seed)) and job_name(cell, seed) not in failures
+        ][: 4 * workers]
+        if not todo:
+            break
+        cells = {job_name(*run): run for run in todo}
+        jobs = [job(study, *run) for run in todo]
+        if shrink:
+            jobs = [j._replace(experiment=configs.replace(j.experiment, shrink)) for j in jobs]
+
+        def keep(job, summary, cells=cells):
+            episodes = read_episodes(runs / job.name / "episodes.csv")
+            add(out / "runs.csv", result(*cells[job.name], summary, episodes))
+
+        pool = lambda: sweep.local_pool(workers)  # noqa: E731
+        _, failed = sweep.execute(jobs, runs, pool, quiet, keep)
+        failures |= failed
+    draw(study, out)
+    return failures
+
+
+def result(cell, seed, summary, episodes):
+    """Make the row of one finished run."""
+    parts = np.array_split(episodes.returns, CURVE_POINTS)
+    curve = tuple(round(float(part.mean()), 3) for part in parts if len(part))
+    final = round(float(summary["final_return"]), 4)
+    return Result(cell, seed, final, summary["steps"], summary["seconds"], curve)
+
+
+COLUMNS = (*Cell._fields, *Result._fields[1:])
+
+
+def read(path):
+    """Read runs.csv; an absent file holds no runs."""
+    if not path.exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        Result(
+            Cell(r["agent"], r["method"], float(r["trace_decay"]), r["ring"], *ints(r)),
+            int(r["seed"]),
+            float(r["final_return"]),
+            int(r["steps"]),
+            float(r["seconds"]),
+            tuple(map(float, r["curve"].split())),
+        )
+        for r in rows
+    ]
+
+
+def ints(row):
+    """Read a row's length and units."""
+    return int(row["length"]), int(row["units"])
+
+
+def add(path, result):
+    """Add one run to runs.csv, kept in order so that two people's rows merge."""
+    results = {(r.cell, r.seed): r for r in [*read(path), result]}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for key in sorted(results):
+        r = results[key]
+        row = (*r.cell, r.seed, r.final_return, r.steps, round(r.seconds, 1))
+        writer.writerow((*row, " ".join(map(str, r.curve))))
+    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+
+
+def wilson(solved, count):
+    """Compute the 95 % Wilson score interval of a rate: (low, high)."""
+    z, rate = 1.959964, solved / count
+    centre = rate + z * z / (2 * count)
+    half = z * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return (
+        max(0.0, float((centre - half) / scale)),
+        min(1.0, float((centre + half) / scale)),
+    )  # (eq. S1)
+
+
+def draw(study, out):
+    """Write table.md and solve-rate.png of what ``runs.csv`` in ``out`` holds."""
+    cells = STUDIES[study]()
+    by_cell = group(read(out / "runs.csv"))
+    atomic_write(out / "table.md", lambda file: file.write(table(cells, by_cell).encode()))
+    figure(study, cells, by_cell, out / "solve-rate.png")
+
+
+def lines_of(cells):
+    """List the lines of a grid in its own order."""
+    return list(dict.fromkeys(cell.line for cell in cells))
+
+
+def table(cells, by_cell):
+    """Write the solve rate of every cell, with its interval, as Markdown."""
+    lengths = sorted({cell.length for cell in cells})
+    head = ["agent", "units", "λ", "ring", "method", *(f"L = {length}" for length in lengths)]
+    rows = [head, ["---"] * len(head)]
+    for line in lines_of(cells):
+        entries = [entry(line._replace(length=length), by_cell) for length in lengths]
+        name = [line.agent, line.units, line.trace_decay, line.ring, line.method]
+        if any(entries):
+            rows.append([*map(str, name), *entries])
+    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return (
+        f"{text}\n\nRuns solved (final return above {SOLVED}) of runs made, 95 % Wilson interval "
+        "of the rate; below it the mean final return. *all* and *none*: no run made, for the "
+        "neighbours decide it (three runs or more solved a longer chain, every one; or no run "
+        "solved two shorter ones).\n"
+    )
+
+
+def entry(cell, by_cell):
+    """Write one cell of the table."""
+    runs = by_cell.get(cell)
+    if not runs:
+        return {True: "*all*", False: "*none*", None: ""}[implied(cell, by_cell)]
+    solved = sum(run.solved for run in runs)
+    low, high = wilson(solved, len(runs))
+    mean = np.mean([run.final_return for run in runs])
+    return f"{solved}/{len(runs)} [{low:.2f}, {high:.2f}]<br>{mean:+.2f}"
+
+
+def figure(study, cells, by_cell, path):
+    """Draw the final return of every run and the mean of a cell against the task's length."""
+    panels = [
+        key
+        for key in dict.fromkeys(panel(cell) for cell in cells if cell.ring != "none")
+        if any(panel(cell) == key for cell in by_cell)
+    ]
+    if not panels:
+        return
+    lengths = sorted({cell.length for cell in cells})
+    figure, grid = plots.new_grid(len(panels))
+    for axes, key in zip(grid, panels, strict=False):
+        for i, (method, colour) in enumerate(zip(METHODS, plots.COLOURS, strict=False)):
+            shown = [
+                cell
+                for cell in by_cell
+                if cell.method == method and panel(cell._replace(ring=key[1])) == key
+                if cell.ring in (key[1], "none")
+            ]
+            shown.sort(key=lambda cell: cell.length)
+            x = np.array([cell.length for cell in shown]) * 1.04 ** (i - 2.5)
+            means = [np.mean([run.final_return for run in by_cell[cell]]) for cell in shown]
+            axes.plot(x, means, "-", color=colour, lw=1.5, label=method)
+            for x_cell, cell in zip(x, shown, strict=True):
+                finals = [run.final_return for run in by_cell[cell]]
+                axes.plot([x_cell] * len(finals), finals, "o", color=colour, ms=3, alpha=0.6)
+        agent, ring, decay, units = key
+        axes.axhline(SOLVED, color="0.6", lw=0.8, ls=":")
+        axes.set_xscale("log", base=2)
+        axes.set(xticks=lengths, xticklabels=lengths, ylim=(-0.6, 1.1))
+        axes.set_title(f"{agent}, λ = {decay}, {ring} ring, {units} units", fontsize=9)
+        axes.set(xlabel="length L", ylabel="final return")
+    grid[0].legend(fontsize=7)
+    figure.suptitle(f"{study}: a dot is a run (one seed), a line the mean over seeds", fontsize=10)
+    plots.save_figure(figure, path)
+
+
+def panel(cell):
+    """Say which panel of the figure a cell belongs to."""
+    return cell.agent, cell.ring, cell.trace_decay, cell.units

@@ -1,0 +1,83 @@
+"""Sweeps: finished runs are skipped, killed ones go on, a failure stays alone."""
+
+import multiprocessing
+import threading
+import time
+
+import pytest
+
+from streamrl_np.experiments import configs, sweep
+from streamrl_np.experiments.results import read_json
+
+SMALL = {"cell.units": "4", "network.width": "6", "env.length": "3", "run.checkpoint_every": "200"}
+
+
+def job(seed, steps=600, **settings):
+    settings = {**SMALL, "run.seed": str(seed), "run.steps": str(steps), **settings}
+    return sweep.Job(f"seed{seed}", configs.build("memory-chain", settings), "memory-chain")
+
+
+def two_workers():
+    return sweep.local_pool(2)
+
+
+def test_runs_are_made_once_and_a_failure_stays_alone(tmp_path):
+    (tmp_path / "seed1").mkdir()
+    (tmp_path / "seed1" / "mine").write_text("something else")
+    seen = []
+    jobs = [job(seed) for seed in range(3)]
+    summaries, failures = sweep.execute(
+        jobs, tmp_path, two_workers, quiet=True, finished=lambda job, _: seen.append(job.name)
+    )
+    assert sorted(summaries) == sorted(seen) == ["seed0", "seed2"]
+    assert list(failures) == ["seed1"] and "is not empty" in failures["seed1"]
+    assert all(summary["steps"] == 600 for summary in summaries.values())
+
+    stamp = (tmp_path / "seed0" / "episodes.csv").stat().st_mtime_ns
+    again, _ = sweep.execute(jobs, tmp_path, two_workers, quiet=True)
+    assert again == summaries
+    assert (tmp_path / "seed0" / "episodes.csv").stat().st_mtime_ns == stamp
+
+
+def test_a_sweep_gives_the_bytes_of_a_single_run(tmp_path):
+    sweep.execute([job(0)], tmp_path / "pool", two_workers, quiet=True)
+    sweep.run_job(job(0), tmp_path / "alone")
+    pooled, alone = (tmp_path / where / "seed0" / "episodes.csv" for where in ("pool", "alone"))
+    assert pooled.read_bytes() == alone.read_bytes()
+
+
+def test_a_directory_with_other_settings_is_refused(tmp_path):
+    sweep.run_job(job(0), tmp_path)
+    other = job(0, **{"agent.trace_decay": "0.5"})
+    _, failures = sweep.execute([other], tmp_path, two_workers, quiet=True)
+    assert "holds a run with other settings" in failures["seed0"]
+
+
+def test_a_killed_worker_costs_no_run(tmp_path):
+    jobs = [job(seed, steps=4000) for seed in range(2)]
+    killed = []
+
+    def kill_one():
+        end = time.monotonic() + 60
+        while not (tmp_path / "seed0" / "checkpoint.npz").exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        child = multiprocessing.active_children()[0]
+        child.kill()
+        killed.append(child.pid)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    summaries, failures = sweep.execute(jobs, tmp_path, two_workers, quiet=True)
+    killer.join()
+    assert killed and not failures
+    sweep.run_job(jobs[0], tmp_path / "alone")
+    assert sorted(summaries) == ["seed0", "seed1"]
+    both = (tmp_path / "seed0", tmp_path / "alone" / "seed0")
+    first, second = ((path / "episodes.csv").read_bytes() for path in both)
+    assert first == second
+    assert read_json(tmp_path / "seed1" / "summary.json")["complete"]
+
+
+def test_names_must_differ(tmp_path):
+    with pytest.raises(ValueError, match="same name"):
+        sweep.execute([job(0), job(0)], tmp_path, two_workers)
