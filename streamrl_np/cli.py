@@ -1,10 +1,11 @@
-"""The command line: python -m streamrl_np run | list | show | gradcheck | bench."""
+"""The command line: python -m streamrl_np run | list | show | gradcheck | bench | study."""
 
 import argparse
 import re
 import sys
 from pathlib import Path
 
+from .experiments import commands as studies
 from .extras import MissingPackage
 from .gradcheck import command as gradcheck
 from .settings import SettingError, describe
@@ -62,6 +63,8 @@ def make_parser():
     bench.add_argument("--repeats", type=int, default=2000, metavar="N")
     bench.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     bench.set_defaults(command=bench_command)
+
+    studies.add_parsers(commands)
     return parser
 
 

@@ -53,8 +53,10 @@ def test_a_directory_with_other_settings_is_refused(tmp_path):
     assert "holds a run with other settings" in failures["seed0"]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_no_run(tmp_path):
-    jobs = [job(seed, steps=4000) for seed in range(2)]
+    settings = {"run.checkpoint_every": "400"}
+    jobs = [job(seed, steps=1500, **settings) for seed in range(2)]
     killed = []
 
     def kill_one():

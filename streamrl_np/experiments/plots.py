@@ -22,6 +22,28 @@ def new_figure(width=6.4, height=3.6):
     return figure, axes
 
 
+def new_grid(count, columns=4, width=3.6, height=2.9):
+    """Make a figure with ``count`` pairs of axes in rows; returns it and the list of axes."""
+    matplotlib = require("matplotlib")
+    matplotlib.use("Agg")
+    plt = require("matplotlib.pyplot")
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns, height * rows),
+        layout="constrained",
+        squeeze=False,
+    )
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    for axes in list(grid.flat)[count:]:
+        axes.set_axis_off()
+    return figure, list(grid.flat)[:count]
+
+
 def save_figure(figure, path, dpi=150):
     """Write a figure as PNG, atomically, and close it."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=dpi))

@@ -10,7 +10,6 @@ import csv
 import io
 import re
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +31,16 @@ SOLVED = 0.5  # a final return above this
 STOP = 0.9  # a run whose last 100 episodes reach this has nothing more to show
 SEEDS, SEEDS_IF_CLOSE = 5, 10
 CURVE_POINTS = 20
-LATER = {1: 2, 2: 3, 3: 5, 4: 6}  # how much later than seed 0 a seed comes; see `rank`
-LENGTH_LATER = {16: 0, 64: 0, 32: 1, 128: 1, 256: 2, 8: 3, 4: 3, 2: 4}
+LENGTH_LATER = {  # by how much a length comes after the first; see `rank`
+    16: 0,
+    64: 0,
+    32: 1,
+    128: 1,
+    256: 2,
+    8: 3,
+    4: 3,
+    2: 4,
+}
 
 
 class Cell(NamedTuple):
@@ -142,7 +149,7 @@ def plan(cells, results):
 
 def rank(cell, seed):
     """Say how late a run should come: coarse lengths and one seed first, then the rest."""
-    late = LATER.get(seed, 2 * seed if seed else 0) + LENGTH_LATER[cell.length]
+    late = 2 * seed + LENGTH_LATER[cell.length]
     return late + 2 * (cell.agent == "qrc") + 2 * (cell.trace_decay != 0.8)
 
 
@@ -283,10 +290,8 @@ def wilson(solved, count):
     centre = rate + z * z / (2 * count)
     half = z * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count
-    return (
-        max(0.0, float((centre - half) / scale)),
-        min(1.0, float((centre + half) / scale)),
-    )  # (eq. S1)
+    low, high = (centre - half) / scale, (centre + half) / scale  # (eq. S1)
+    return max(0.0, float(low)), min(1.0, float(high))
 
 
 def draw(study, out):

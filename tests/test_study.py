@@ -1,0 +1,117 @@
+"""Studies: what is run next, what neighbours decide, and a tiny one from end to end."""
+
+import pytest
+
+from streamrl_np import cli
+from streamrl_np.experiments import study
+from streamrl_np.experiments.study import Cell, Result
+
+CELL = Cell("actor-critic", "RTU RTRL", 0.8, "published", 16)
+
+
+def results(cell, *finals):
+    return [Result(cell, seed, final, 1000, 1.0, (final,)) for seed, final in enumerate(finals)]
+
+
+def plan(*known):
+    return study.plan(study.memory_chain_cells(), [r for results in known for r in results])
+
+
+def seeds(planned, cell=CELL):
+    return sorted(seed for c, seed in planned if c == cell)
+
+
+def test_the_grid_of_the_question():
+    cells = study.memory_chain_cells()
+    assert len(set(cells)) == len(cells) == 2 * 2 * (5 * 2 + 1) * 8
+    assert len(plan()) == 5 * len(cells)
+    names = {study.job_name(*run) for run in plan()}
+    assert len(names) == 5 * len(cells)
+
+
+def test_one_seed_of_the_coarse_grid_comes_first():
+    first = plan()[:22]
+    assert {(c.agent, c.trace_decay, seed) for c, seed in first} == {("actor-critic", 0.8, 0)}
+    assert {c.length for c, _ in first} == {16, 64}
+
+
+def test_seeds_already_known_are_not_run_again_and_close_cells_get_ten():
+    assert seeds(plan(results(CELL, 0.9, 0.9))) == [2, 3, 4]
+    assert seeds(plan(results(CELL, 0.9, 0.9, 0.9, 0.9, 0.9))) == []
+    assert seeds(plan(results(CELL, 0.9, 0.1, 0.9, 0.9, 0.9))) == [5, 6, 7, 8, 9]
+
+
+def test_neighbours_decide():
+    longer, shorter, shortest = (CELL._replace(length=length) for length in (64, 8, 4))
+    assert seeds(plan(results(longer, 0.9, 0.9, 0.9))) == []
+    assert seeds(plan(results(longer, 0.9, 0.9))) == [0, 1, 2, 3, 4]
+    assert seeds(plan(results(longer, 0.9, 0.9, 0.2))) == [0, 1, 2, 3, 4]
+    assert seeds(plan(results(shorter, 0.0, 0.1), results(shortest, 0.0, 0.2))) == []
+    assert seeds(plan(results(shorter, 0.0, 0.1), results(shortest, 0.0))) == [0, 1, 2, 3, 4]
+    other = [c._replace(ring="long") for c in (shorter, shortest)]
+    assert seeds(plan(*(results(c, 0.0, 0.1) for c in other))) == [0, 1, 2, 3, 4]
+
+
+def test_a_run_with_some_result_is_never_implied():
+    by_cell = study.group([*results(CELL, 0.9), *results(CELL._replace(length=64), 1, 1, 1)])
+    assert study.implied(CELL, by_cell) is None
+
+
+def test_what_a_cell_runs_with():
+    experiment = study.job("memory-chain", CELL._replace(ring="long", length=128), 3).experiment
+    assert experiment.run.steps == 500_000 and experiment.run.seed == 3
+    assert experiment.cell.r_min == pytest.approx(0.9768, abs=1e-4)
+    gru = CELL._replace(agent="qrc", method="GRU TBPTT(1)", trace_decay=0.95)
+    experiment = study.job("memory-chain", gru, 0).experiment
+    assert (experiment.cell.name, experiment.cell.mode) == ("gru", "tbptt1")
+    assert (experiment.agent.name, experiment.agent.trace_decay) == ("qrc", 0.95)
+    assert (experiment.cell.r_min, experiment.run.steps) == (0.0, 300_000)
+
+
+def test_wilson_interval():
+    """Against values of the textbook formula: 0 of 5 and 8 of 10."""
+    assert study.wilson(0, 5) == pytest.approx((0.0, 0.43449), abs=1e-4)
+    assert study.wilson(5, 5) == pytest.approx((0.56551, 1.0), abs=1e-4)
+    assert study.wilson(8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-4)
+
+
+def test_rows_survive_the_file(tmp_path):
+    path = tmp_path / "runs.csv"
+    assert study.read(path) == []
+    rows = results(CELL, 0.25, -0.5)
+    for row in reversed(rows):
+        study.add(path, row)
+    assert study.read(path) == rows
+
+
+def test_a_tiny_study_runs_resumes_and_draws(tmp_path):
+    shrink = {"run.steps": "300", "network.width": "4", "cell.units": "3"}
+    options = dict(only="actor-critic_(rtu-rtrl|feedforward)_0.8_(long|none)_L(2|4)_n192_s0")
+    out, runs = tmp_path / "out", tmp_path / "runs"
+
+    def go():
+        return study.run("memory-chain", out, runs, 2, quiet=True, shrink=shrink, **options)
+
+    assert go() == {}
+    made = study.read(out / "runs.csv")
+    assert len(made) == 4 and {r.steps for r in made} == {300}
+    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert set(written) == {"runs.csv", "table.md", "solve-rate.png"}
+    assert "feedforward" in written["table.md"].decode()
+    assert go() == {}
+    assert written["runs.csv"] == (out / "runs.csv").read_bytes(), "nothing was run again"
+
+
+def test_the_command(tmp_path, capsys):
+    study.add(tmp_path / "runs.csv", results(CELL, 0.9)[0])
+    arguments = ["study", "memory-chain", "--out", str(tmp_path)]
+    assert cli.main([*arguments, "--list", "--only", "rtu-rtrl_0.8_published_L16_"]) == 0
+    listed = capsys.readouterr().out.split()
+    assert "actor-critic_rtu-rtrl_0.8_published_L16_n192_s1" in listed
+    assert "actor-critic_rtu-rtrl_0.8_published_L16_n192_s0" not in listed
+    assert cli.main([*arguments, "--draw"]) == 0
+    assert "1/1 [0.21, 1.00]" in (tmp_path / "table.md").read_text()
+    assert cli.main(["study", "zebra"]) == 2
+    assert "study must be one of memory-chain, flagged-recall" in capsys.readouterr().err
+    assert cli.main([*arguments, "--only", "("]) == 2
+    assert "not a regular expression" in capsys.readouterr().err
