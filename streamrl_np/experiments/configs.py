@@ -97,8 +97,10 @@ def memory_chain_experiment(env=None):
     env = env or memory_chain.Config()
     return Experiment(
         env=env,
+        # differs from Farr 2026: κ_π = 3 there; 2 leaves fewer mistakes (docs/details.md)
+        agent=actor_critic.Config(kappa_policy=2.0),
         cell=cells.Config(r_min=rtu.ring(env.length)),
-        run=RunConfig(steps=80_000),
+        run=RunConfig(steps=80_000 if env.length <= 16 else 200_000),
     )
 
 
