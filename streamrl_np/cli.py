@@ -62,6 +62,7 @@ def make_parser():
     bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
     bench.add_argument("--repeats", type=int, default=2000, metavar="N")
     bench.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    bench.add_argument("--long", type=int, metavar="STEPS", help="time and memory of a long run")
     bench.set_defaults(command=bench_command)
 
     studies.add_parsers(commands)
@@ -178,6 +179,12 @@ def bench_command(args):
 
     from .experiments import bench
 
+    if args.long is not None:
+        if args.long < 100:
+            raise SettingError(f"long must be a whole number, at least 100, got {args.long}")
+        for step, microseconds, megabytes in bench.endurance(args.long):
+            print(f"{step:>10} steps: {microseconds:6.1f} µs a step, {megabytes:6.1f} MB in use")
+        return 0
     if args.repeats < 10:
         raise SettingError(f"repeats must be a whole number, at least 10, got {args.repeats}")
     dtype = np.dtype(args.dtype)

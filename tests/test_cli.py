@@ -88,6 +88,12 @@ def test_bench(capsys):
         assert word in printed
 
 
+def test_a_long_bench(capsys):
+    assert cli.main(["bench", "--long", "1000"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 10 and printed[-1].startswith("      1000 steps:")
+
+
 def test_a_missing_package_gets_the_pip_command(capsys, monkeypatch):
     with pytest.raises(extras.MissingPackage, match="pip install 'no_such_package'"):
         extras.require("no_such_package")

@@ -6,6 +6,7 @@ stream AC(λ) with exact RTRL avoids; the *floor ratio* is the whole step over t
 
 # n units, d features
 
+import resource
 import statistics
 import time
 
@@ -59,15 +60,15 @@ def make_agent(units, width, inputs=3, actions=2, dtype=np.float32):
     return agent, rng.normal(size=(1000, inputs)).astype(dtype)
 
 
-def one_step(agent, observations):
-    """Return a function that takes one whole agent step: act, then update."""
+def one_step(agent, observations, episode=EPISODE):
+    """Return a function that takes one whole agent step; an episode ends every ``episode``."""
     count = iter(range(10**9))
 
     def step():
         i = next(count)
         observation, following = observations[i % 999], observations[i % 999 + 1]
         action = agent.act(observation)
-        agent.update(observation, action, 0.1, following, i % EPISODE == EPISODE - 1, False)
+        agent.update(observation, action, 0.1, following, i % episode == episode - 1, False)
 
     return step
 
@@ -172,3 +173,31 @@ def growths(dtype=np.float32):
         ("units", (192, 384, 768, 1536), lambda n: one_step(*make_agent(n, 64, dtype=dtype))),
         ("features", (64, 128, 256, 512), lambda d: one_step(*make_agent(192, d, dtype=dtype))),
     ]
+
+
+def endurance(steps, parts=10):
+    """Take many steps in one endless episode, where traces and sensitivities could only pile up.
+
+    The first half sees varied observations, the second half nothing but zeros, so that what
+    was carried decays towards the smallest numbers there are.
+
+    Parameters
+    ----------
+    steps : int
+    parts : int
+
+    Yields
+    ------
+    steps, microseconds, megabytes : int, float, float
+        Steps so far; processor time a step since the last report; memory in use.
+    """
+    agent, observations = make_agent(192, 64)
+    varied, quiet = (one_step(agent, x, 10**12) for x in (observations, 0.0 * observations))
+    for part in range(1, parts + 1):
+        step, start = varied if part <= parts / 2 else quiet, time.process_time()
+        for _ in range(steps // parts):
+            step()
+        spent = 1e6 * (time.process_time() - start) / (steps // parts)
+        with open("/proc/self/statm") as statm:
+            pages = int(statm.read().split()[1])
+        yield part * (steps // parts), spent, pages * resource.getpagesize() / 1e6
