@@ -60,6 +60,8 @@ def make_parser():
     gradcheck.add_parser(commands)
 
     bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
+    bench.add_argument("--experiment", metavar="NAME", help="measure it, environment included")
+    bench.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="see `list`")
     bench.add_argument("--repeats", type=int, default=2000, metavar="N")
     bench.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     bench.add_argument("--long", type=int, metavar="STEPS", help="time and memory of a long run")
@@ -105,9 +107,9 @@ def settings_of(args):
         if not equals:
             raise SettingError(f"--set takes KEY=VALUE, got {item!r}")
         settings[key] = value
-    if args.seed is not None:
+    if getattr(args, "seed", None) is not None:
         settings["run.seed"] = str(args.seed)
-    if args.steps is not None:
+    if getattr(args, "steps", None) is not None:
         settings["run.steps"] = str(args.steps)
     return settings
 
@@ -187,6 +189,8 @@ def bench_command(args):
         return 0
     if args.repeats < 10:
         raise SettingError(f"repeats must be a whole number, at least 10, got {args.repeats}")
+    if args.experiment:
+        return bench_experiment(args)
     dtype = np.dtype(args.dtype)
     result = bench.measure(dtype=dtype, repeats=args.repeats)
     print(f"one agent step, RTU 192, features 64, two networks, 2 actions, {dtype}")
@@ -197,4 +201,18 @@ def bench_command(args):
         exponent, times = bench.growth(sizes, make, min(args.repeats, 300))
         listed = ", ".join(f"{size}: {t:.0f} µs" for size, t in times.items())
         print(f"growth with {name}: time ∝ {name}^{exponent:.2f}  ({listed})")
+    return 0
+
+
+def bench_experiment(args):
+    """Measure a step of an experiment, environment included."""
+    from .experiments import bench, configs
+
+    settings = {**settings_of(args), "run.dtype": args.dtype}
+    result = bench.measure_experiment(configs.build(args.experiment, settings), args.repeats)
+    print(f"{args.experiment}, {args.repeats} steps, {args.dtype}")
+    for name in ("environment", "normalisation", "agent", "whole"):
+        print(f"{name:>16} {result[name]:9.2f} µs a step")
+    print(f"{'steps per second':>16} {result['steps_per_second']:9.1f}")
+    print(f"{'agent ratio':>16} {result['agent_ratio']:9.2f}  whole step / agent's part of it")
     return 0

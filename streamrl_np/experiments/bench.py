@@ -17,6 +17,7 @@ from ..agents.actor_critic import ActorCritic
 from ..arrays import COMPLEX
 from ..optimizers import accumulate
 from ..policies import Categorical
+from .loop import episode_seed
 
 MEANINGS = {
     "forward": "one network, state and sensitivities advanced",
@@ -201,3 +202,54 @@ def endurance(steps, parts=10):
         with open("/proc/self/statm") as statm:
             pages = int(statm.read().split()[1])
         yield part * (steps // parts), spent, pages * resource.getpagesize() / 1e6
+
+
+def measure_experiment(experiment, steps=5000, warm_up=500):
+    """Measure what a step of an experiment costs, environment included.
+
+    Parameters
+    ----------
+    experiment : streamrl_np.experiments.configs.Experiment
+    steps, warm_up : int
+        Steps that are timed, and steps before them that are not.
+
+    Returns
+    -------
+    dict of float
+        Mean microseconds of processor time a step of ``environment`` (with its resets), ``normalisation``,
+        ``agent`` (act and update) and the ``whole``; ``steps_per_second``; and
+        ``agent_ratio`` = whole / agent.
+    """
+    env, run = experiment.make_env(), experiment.run
+    agent = experiment.make_agent(env, np.random.default_rng(run.seed))
+    (inputs,) = env.observation_space.shape
+    observe, scale = experiment.make_normalizers(inputs)
+    clock = time.process_time  # a busy machine counts for less
+    spent = dict.fromkeys(("environment", "normalisation", "agent"), 0.0)
+    began, episode, done = clock(), 0, True
+    for step in range(warm_up + steps):
+        if step == warm_up:
+            spent, began = dict.fromkeys(spent, 0.0), clock()
+        if done:
+            t0 = clock()
+            raw, _ = env.reset(seed=episode_seed(run.seed, episode))
+            spent["environment"] += clock() - t0
+            observation, episode = observe(raw), episode + 1
+        t0 = clock()
+        action = agent.act(observation)
+        t1 = clock()
+        raw, reward, terminated, truncated, _ = env.step(action)
+        t2 = clock()
+        done = terminated or truncated
+        following, scaled = observe(raw), scale(reward, done)
+        t3 = clock()
+        agent.update(observation, action, scaled, following, terminated, truncated)
+        observation, t4 = following, clock()
+        spent["environment"] += t2 - t1
+        spent["normalisation"] += t3 - t2
+        spent["agent"] += t1 - t0 + t4 - t3
+    whole = clock() - began
+    result = {name: 1e6 * seconds / steps for name, seconds in spent.items()}
+    result["whole"] = 1e6 * whole / steps
+    result["steps_per_second"] = steps / whole
+    return result | {"agent_ratio": result["whole"] / result["agent"]}

@@ -24,6 +24,7 @@ from ..envs import (
     trace_conditioning,
 )
 from ..envs.normalize import Config as NormalizeConfig
+from ..envs.normalize import ObservationNormalizer, RewardScaler
 from ..policies import Categorical, Gaussian
 from ..settings import SettingError, check, setting
 
@@ -90,6 +91,12 @@ class Experiment:
                 return qrc.QRC(inputs, int(choices), *rest)
             case stream_q.Config():
                 return stream_q.StreamQ(inputs, int(choices), *rest)
+
+    def make_normalizers(self, inputs):
+        """Make the observation normaliser and the reward scaler, for ``inputs`` numbers."""
+        dtype = np.dtype(self.run.dtype)
+        observe = ObservationNormalizer(inputs, self.normalize.observations, dtype)
+        return observe, RewardScaler(self.agent.discount, self.normalize.rewards)
 
 
 def memory_chain_experiment(env=None):

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from .. import arrays
-from ..envs.normalize import ObservationNormalizer, RewardScaler
 from ..extras import require
 from . import checkpoint, configs, plots
 from .loop import transitions
@@ -69,15 +68,13 @@ class Run:
 
     def __init__(self, experiment, directory, name="run", resume=False):
         self.experiment, self.directory, self.name = experiment, Path(directory), name
-        seed, dtype = experiment.run.seed, np.dtype(experiment.run.dtype)
+        seed = experiment.run.seed
         require("matplotlib")  # at once, not after an hour
         self.env = experiment.make_env()
         self.rng = np.random.default_rng(seed)
         self.agent = experiment.make_agent(self.env, self.rng)
         (inputs,) = self.env.observation_space.shape
-        flags = experiment.normalize
-        self.observe = ObservationNormalizer(inputs, flags.observations, dtype)
-        self.scale = RewardScaler(experiment.agent.discount, flags.rewards)
+        self.observe, self.scale = experiment.make_normalizers(inputs)
         self.progress = Progress()
         self.at_episode_end = True
         self.checkpoint_path = self.directory / "checkpoint.npz"
