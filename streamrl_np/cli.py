@@ -59,6 +59,22 @@ def make_parser():
 
     gradcheck.add_parser(commands)
 
+    sweep = commands.add_parser("sweep", help="run many experiments over many seeds")
+    sweep.add_argument("name", metavar="NAME", help="a sweep's name, or an experiment's")
+    sweep.add_argument("--seeds", default="0-9", metavar="0-9", help="which seeds (0-9)")
+    sweep.add_argument("--workers", type=int, metavar="N", help="processes (one a core)")
+    sweep.add_argument("--out", type=Path, metavar="DIR", help="the sweep's directory")
+    sweep.add_argument("--dask", metavar="ADDRESS", help="use a running Dask scheduler instead")
+    sweep.add_argument("--only", default="", metavar="REGEX", help="arms whose name contains this")
+    sweep.add_argument("--steps", type=int, metavar="N", help="short for --set run.steps=N")
+    sweep.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="for all")
+    sweep.add_argument("--quiet", action="store_true", help="no progress bar")
+    sweep.set_defaults(command=sweep_command)
+
+    plot = commands.add_parser("plot", help="draw a sweep's learning curves and table")
+    plot.add_argument("directory", type=Path, metavar="DIR")
+    plot.set_defaults(command=plot_command)
+
     bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
     bench.add_argument("--experiment", metavar="NAME", help="measure it, environment included")
     bench.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="see `list`")
@@ -172,6 +188,44 @@ def show_command(args):
         print(f"{'return':>16}  {plots.sparkline(mean)}  {mean.min():.3g} to {mean.max():.3g}")
     plots.learning_curve(episodes, title, args.directory / "curve.png")
     print(f"{'curve':>16}  {args.directory / 'curve.png'}")
+    return 0
+
+
+def sweep_command(args):
+    """Run a sweep, or what is left of it; failures are named at the end."""
+    import functools
+    import os
+
+    from .experiments import curves, grids, sweep
+
+    if args.workers is not None and args.workers < 1:
+        raise SettingError(f"workers must be a whole number, at least 1, got {args.workers}")
+    if args.dask:
+        pool = functools.partial(sweep.dask_pool, args.dask)
+    else:
+        pool = functools.partial(sweep.local_pool, args.workers or os.cpu_count())
+    directory = (args.out or Path("sweeps") / grids.slug(args.name)).absolute()
+    seeds = grids.parse_seeds(args.seeds)
+    summaries, failures = grids.run(
+        args.name, directory, seeds, pool, settings_of(args), args.only, args.quiet
+    )
+    print(f"{len(summaries)} of {len(summaries) + len(failures)} runs finished")
+    for name, problem in failures.items():
+        print(f"failed: {name}: {problem}", file=sys.stderr)
+    if summaries:
+        for path in curves.draw(directory):
+            print(path)
+    return 1 if failures else 0
+
+
+def plot_command(args):
+    """Draw a sweep's learning curves and write its table."""
+    from .experiments import curves
+
+    written = curves.draw(args.directory)
+    print((args.directory / "table.md").read_text(encoding="utf-8"))
+    for path in written:
+        print(path)
     return 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..extras import require
+from ..settings import SettingError
 from . import configs, runner
 from .results import RunDirectoryError, read_json
 
@@ -70,6 +71,31 @@ def local_pool(workers):
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def dask_pool(address):
+    """Open the pool of a running Dask scheduler, whose workers see the same directories.
+
+    A worker that dies loses nothing but the steps since its run's last checkpoint: Dask gives
+    the run to another one.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://host:port`` of the scheduler.
+
+    Raises
+    ------
+    MissingPackage, SettingError
+    """
+    distributed = require("distributed")
+    try:
+        client = distributed.Client(address, timeout="10s")
+    except (OSError, ValueError, TypeError) as problem:
+        raise SettingError(f"there is no Dask scheduler at {address!r}: {problem}") from None
+    with client, client.get_executor(pure=False) as pool:
+        yield pool
 
 
 def execute(jobs, directory, pool=None, quiet=False, finished=None):

@@ -1,0 +1,275 @@
+"""Learning curves over seeds: interquartile means, bootstrap intervals, a figure and a table."""
+
+import csv
+import io
+from typing import NamedTuple
+
+import numpy as np
+
+from . import grids, plots
+from .checkpoint import atomic_write
+from .results import RunDirectoryError, read_episodes, read_json
+
+POINTS = 100  # of a curve
+DRAWS = 2000  # of the bootstrap
+FINAL = 100  # episodes that a final return is the mean of
+
+# least and greatest possible mean return, for the normalised scale
+RANGES = {
+    "popgym/RepeatFirstEasy": (-1.0, 1.0),
+    "popgym/CountRecallEasy": (-1.0, 1.0),
+    "popgym/AutoencodeEasy": (-1.0, 1.0),
+    "popgym/HigherLowerEasy": (-1.0, 0.507),
+    "popgym/ConcentrationEasy": (-1.0, 0.816),
+}
+
+
+class Published(NamedTuple):
+    """Numbers of Farr 2026 (rev. Sept 2026), normalised for POPGym, returns for MuJoCo."""
+
+    streaming: float
+    ppo: float
+    frames: str
+
+
+PUBLISHED = {
+    "popgym/RepeatFirstEasy": Published(0.48, 0.31, "10 M"),
+    "popgym/CountRecallEasy": Published(0.23, 0.10, "10 M"),
+    "popgym/ConcentrationEasy": Published(0.42, 0.78, "10 M"),
+    "mujoco/Ant-P": Published(2944, 2605, "5 M"),
+    "mujoco/Ant-V": Published(1437, 1936, "5 M"),
+    "mujoco/HalfCheetah-P": Published(2928, 2449, "5 M"),
+    "mujoco/HalfCheetah-V": Published(2146, 2742, "5 M"),
+    "mujoco/Hopper-P": Published(1550, 1312, "5 M"),
+    "mujoco/Hopper-V": Published(1214, 1082, "5 M"),
+    "mujoco/Walker2d-P": Published(1073, 1386, "5 M"),
+    "mujoco/Walker2d-V": Published(1207, 1330, "5 M"),
+}
+
+
+def normalised(experiment, value):
+    """Put a return on the scale from least (0) to greatest (1), where the scale is known."""
+    low, high = RANGES.get(experiment, (0.0, 1.0))
+    return (value - low) / (high - low)
+
+
+def iqm(values, axis=0):
+    """Compute the interquartile mean: the mean of the middle half, whatever the count.
+
+    The number at either edge of the middle half counts in part, so three values weigh
+    ¼, 1, ¼.
+
+    Examples
+    --------
+    >>> float(iqm(np.array([0.0, 1.0, 8.0])))
+    2.0
+    """
+    values = np.sort(values, axis=axis)
+    count = values.shape[axis]
+    edges = np.arange(count + 1) / count
+    weights = np.diff(np.clip(edges, 0.25, 0.75)) * 2.0
+    return np.tensordot(weights, values, (0, axis))
+
+
+def interval(values, rng, level=0.95):
+    """Compute a bootstrap interval of the interquartile mean over seeds.
+
+    Parameters
+    ----------
+    values : (seeds, …) ndarray
+    rng : numpy.random.Generator
+        Draws the seeds that each bootstrap sample is made of.
+    level : float
+
+    Returns
+    -------
+    low, high : (…) ndarray
+    """
+    chosen = rng.integers(len(values), size=(DRAWS, len(values)))
+    draws = iqm(values[chosen], axis=1)
+    tail = 100 * (1 - level) / 2
+    return np.percentile(draws, [tail, 100 - tail], axis=0)
+
+
+def curve(episodes, steps):
+    """Compute the mean return within each of ``POINTS`` equal parts of a run of ``steps``.
+
+    A part without an episode's end repeats the one before; NaN before the first end and
+    after the run's last.
+
+    Returns
+    -------
+    (POINTS,) ndarray
+    """
+    part = np.minimum((episodes.step - 1) * POINTS // steps, POINTS - 1)
+    sums = np.bincount(part, episodes.returns, POINTS)
+    counts = np.bincount(part, minlength=POINTS)
+    values = np.where(counts, sums / np.maximum(counts, 1), np.nan)
+    last = part[-1] if len(part) else -1
+    for i in range(1, last + 1):
+        if np.isnan(values[i]):
+            values[i] = values[i - 1]
+    return values
+
+
+class Line(NamedTuple):
+    """All seeds of one arm."""
+
+    label: str
+    seeds: list
+    steps: int
+    curves: np.ndarray  # (seeds, POINTS)
+    finals: np.ndarray  # (seeds,) mean return of the last episodes
+    speed: float  # steps a second, median
+
+
+def read(directory):
+    """Read a sweep's directory, finished or not.
+
+    Returns
+    -------
+    dict
+        Experiment to list of Line, in the order of the sweep.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it holds no sweep.
+    """
+    index = directory / grids.INDEX
+    if not index.exists():
+        raise RunDirectoryError(f"{directory} holds no sweep: {grids.INDEX} is missing")
+    groups = {}
+    for name, about in read_json(index)["runs"].items():
+        path = directory / name
+        if not (path / "episodes.csv").exists():
+            continue
+        episodes = read_episodes(path / "episodes.csv")
+        if len(episodes.step) == 0:
+            continue
+        steps = read_json(path / "config.json")["settings"]["run"]["steps"]
+        speed = np.nan
+        if (path / "summary.json").exists():
+            speed = read_json(path / "summary.json")["steps_per_second"] or np.nan
+        row = about["seed"], steps, curve(episodes, steps), episodes.returns[-FINAL:].mean(), speed
+        groups.setdefault(about["experiment"], {}).setdefault(about["label"], []).append(row)
+    return {
+        experiment: [line(label, rows) for label, rows in labels.items()]
+        for experiment, labels in groups.items()
+    }
+
+
+def line(label, rows):
+    """Put the runs of one arm together."""
+    seeds, steps, curves, finals, speeds = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
+    speed = float(np.nanmedian(speeds)) if np.isfinite(speeds).any() else float("nan")
+    return Line(label, list(seeds), max(steps), np.array(curves), np.array(finals), speed)
+
+
+def draw(directory):
+    """Write a figure for each experiment, ``table.md`` and ``curves.csv`` into a sweep's directory.
+
+    Returns
+    -------
+    list of pathlib.Path
+    """
+    groups = read(directory)
+    written = []
+    for experiment, lines in groups.items():
+        path = directory / f"{grids.slug(experiment)}.png"
+        draw_experiment(experiment, lines, path)
+        written.append(path)
+    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(groups)):
+        path = directory / name
+        atomic_write(path, lambda file, text=text: file.write(text.encode()))
+        written.append(path)
+    return written
+
+
+def draw_experiment(experiment, lines, path):
+    """Draw every arm of one experiment: interquartile mean, interval, ceiling, published."""
+    figure, axes = plots.new_figure(7.2, 4.2)
+    rng = np.random.default_rng(0)
+    colours = iter(plots.COLOURS * len(lines))
+    for arm in lines:
+        ceiling = arm.label == grids.MEMORYLESS
+        colour = "0.45" if ceiling else next(colours)
+        x = (np.arange(POINTS) + 1) * arm.steps / POINTS
+        known = ~np.isnan(arm.curves).any(axis=0)
+        x, curves = x[known], arm.curves[:, known]
+        name = f"{arm.label} ({len(arm.seeds)})"
+        axes.plot(x, iqm(curves), color=colour, ls="--" if ceiling else "-", label=name)
+        if len(arm.seeds) > 1:
+            axes.fill_between(x, *interval(curves, rng), color=colour, alpha=0.2, lw=0)
+        if ceiling:
+            axes.axhline(iqm(arm.finals), color=colour, lw=0.8, ls=":")
+    if experiment in PUBLISHED:
+        draw_published(axes, experiment)
+    if experiment in RANGES:
+        low, high = RANGES[experiment]
+        there = lambda y: (y - low) / (high - low)  # noqa: E731
+        back = lambda y: low + y * (high - low)  # noqa: E731
+        axes.secondary_yaxis("right", functions=(there, back)).set_ylabel("normalised")
+    axes.set(title=experiment, xlabel="environment steps", ylabel="return")
+    axes.legend(fontsize=7)
+    plots.save_figure(figure, path)
+
+
+def draw_published(axes, experiment):
+    """Draw the published numbers as marks at the right edge."""
+    low, high = RANGES.get(experiment, (0.0, 1.0))
+    numbers = PUBLISHED[experiment]
+    for value, marker, what in (numbers.streaming, ">", "streaming"), (numbers.ppo, "s", "PPO"):
+        axes.plot(
+            [1.0],
+            [low + value * (high - low)],
+            marker,
+            color="k",
+            mfc="none",
+            ms=6,
+            clip_on=False,
+            transform=axes.get_yaxis_transform(),
+            label=f"published {what}, {numbers.frames}",
+        )
+
+
+def table(groups):
+    """Write every arm's final return as Markdown: interquartile mean and 95 % interval."""
+    rng = np.random.default_rng(0)
+    rows = ["| experiment | arm | seeds | steps | final return [95 %] | normalised | steps/s |"]
+    rows.append("|---|---|---|---|---|---|---|")
+    for experiment, lines in groups.items():
+        for arm in lines:
+            value = float(iqm(arm.finals))
+            digits = 0 if abs(value) >= 100 else 3
+            text = f"{value:.{digits}f}"
+            if len(arm.seeds) > 1:
+                low, high = interval(arm.finals, rng)
+                text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+            scaled = f"{normalised(experiment, value):.2f}" if experiment in RANGES else ""
+            speed = "" if np.isnan(arm.speed) else f"{arm.speed:.0f}"
+            cells = experiment, arm.label, len(arm.seeds), arm.steps, text, scaled, speed
+            rows.append("| " + " | ".join(map(str, cells)) + " |")
+        if experiment in PUBLISHED:
+            streaming, ppo, frames = PUBLISHED[experiment]
+            for label, value in ("streaming", streaming), ("PPO", ppo):
+                numbers = ("", value) if experiment in RANGES else (value, "")
+                cells = experiment, f"*published {label}*", "", frames, *numbers, ""
+                rows.append("| " + " | ".join(map(str, cells)) + " |")
+    return (
+        "\n".join(rows) + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
+        "interquartile mean over seeds with its 95 % bootstrap interval.\n"
+    )
+
+
+def thinned(groups):
+    """Write every run's curve as CSV, a row a run: small enough to commit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["experiment", "arm", "seed", "steps", "final", "curve"])
+    for experiment, lines in groups.items():
+        for arm in lines:
+            for seed, values, final in zip(arm.seeds, arm.curves, arm.finals, strict=True):
+                points = " ".join(f"{value:.4g}" for value in values)
+                writer.writerow([experiment, arm.label, seed, arm.steps, f"{final:.5g}", points])
+    return text.getvalue()

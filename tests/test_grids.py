@@ -1,0 +1,235 @@
+"""Named sweeps and their figures: what is run, what is drawn, on processes and on Dask."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+
+from streamrl_np import cli
+from streamrl_np.experiments import configs, curves, grids, sweep
+from streamrl_np.experiments.results import Episodes
+from streamrl_np.settings import SettingError
+
+SMALL = ["cell.units=4", "network.width=6", "run.checkpoint_every=200"]
+
+
+@pytest.mark.parametrize(
+    "text, seeds", [("0-3", [0, 1, 2, 3]), ("4", [4]), ("0,7-8, 2", [0, 2, 7, 8])]
+)
+def test_seeds(text, seeds):
+    assert grids.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "1-", "-1"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(SettingError, match="seeds must look like 0-9"):
+        grids.parse_seeds(text)
+
+
+NAMES = [*grids.SWEEPS, *(f"search:popgym/{task}" for task in grids.PAPER)]
+NAMES += ["search-ppo:popgym/AutoencodeEasy", "gym:CartPole-v1"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_can_be_run_and_no_two_are_the_same(name):
+    arms = grids.find(name)
+    jobs = grids.jobs(arms, [0, 1])
+    assert len({job.name for job in jobs}) == len({job.experiment for job in jobs}) == len(jobs)
+    assert {job.experiment.run.seed for job in jobs} == {0, 1}
+    if name in grids.SWEEPS:
+        for experiment in {arm.experiment for arm in arms}:
+            ceilings = [a for a in arms if a.experiment == experiment and a.label == "memoryless"]
+            assert [a.settings["cell.name"] for a in ceilings] == ["feedforward"]
+
+
+def test_a_search_varies_one_setting_at_a_time():
+    arms = grids.find("search:popgym/CountRecallEasy")
+    preset = configs.build("popgym/CountRecallEasy", arms[0].settings)
+    base = {key: getattr(section, field.name) for key, section, field in configs.keys(preset)}
+    for arm in arms[1:]:
+        other = configs.build(arm.experiment, arm.settings)
+        changed = [k for k, s, f in configs.keys(other) if getattr(s, f.name) != base[k]]
+        assert len(changed) == 1, arm.label
+
+
+def test_unknown_sweep(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, words in (
+        (["sweep", "zebra"], "sweep must be one of popgym, mujoco"),
+        (["sweep", "memory-chain", "--seeds", "x"], "seeds must look like"),
+        (["sweep", "memory-chain", "--workers", "0"], "workers must be a whole number"),
+        (["sweep", "memory-chain", "--set", "env.lenght=3"], "did you mean 'env.length'"),
+        (["plot", "nowhere"], "nowhere holds no sweep"),
+    ):
+        assert cli.main([*arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_interquartile_mean():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(8, 3))
+    assert np.allclose(curves.iqm(values), np.sort(values, axis=0)[2:6].mean(0))
+    repeated = np.repeat(values[:3], 4, axis=0)  # 12 values: the middle 6 of them
+    assert np.allclose(curves.iqm(values[:3]), np.sort(repeated, axis=0)[3:9].mean(0))
+    assert curves.iqm(np.array([7.0])) == 7
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(60):
+        low, high = curves.interval(rng.normal(size=20), rng)
+        hits += low <= 0 <= high
+    assert 48 <= hits <= 60
+
+
+def test_a_curve_averages_within_parts_and_repeats_where_nothing_ended():
+    step = np.array([10, 20, 1000, 1001])
+    episodes = Episodes(step, np.arange(4), np.array([1.0, 3.0, 5.0, 7.0]), np.ones(4, int))
+    values = curves.curve(episodes, 10_000)
+    assert values[0] == 2 and (values[1:9] == 2).all() and values[9] == 5 and values[10] == 7
+    assert np.isnan(values[11:]).all()
+
+
+def test_the_published_scale():
+    assert curves.normalised("popgym/RepeatFirstEasy", 0.0) == 0.5
+    assert curves.normalised("popgym/HigherLowerEasy", 0.507) == 1
+    assert curves.PUBLISHED["mujoco/Hopper-P"].streaming == 1550
+
+
+def test_a_sweep_from_the_command_line(tmp_path, capsys):
+    out = tmp_path / "sweep"
+    arguments = [
+        "sweep",
+        "popgym",
+        "--only",
+        "HigherLower.*(AC.*RTRL|memoryless)",
+        "--seeds",
+        "0-1",
+    ]
+    arguments += ["--workers", "2", "--steps", "500", "--quiet", "--out", str(out)]
+    arguments += ["--set", *SMALL]
+    (out / "popgym-HigherLowerEasy" / "memoryless" / "seed1").mkdir(parents=True)
+    (out / "popgym-HigherLowerEasy" / "memoryless" / "seed1" / "mine").touch()
+    assert cli.main(arguments) == 1, "one run's directory is another's"
+    printed = capsys.readouterr()
+    assert "3 of 4 runs finished" in printed.out
+    assert "failed: popgym-HigherLowerEasy/memoryless/seed1: RunDirectory" in printed.err
+    (out / "popgym-HigherLowerEasy" / "memoryless" / "seed1" / "mine").unlink()
+    assert cli.main(arguments) == 0
+    assert "4 of 4 runs finished" in capsys.readouterr().out
+    assert cli.main(["plot", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "| popgym/HigherLowerEasy | memoryless | 2 | 500 |" in shown
+    assert (out / "popgym-HigherLowerEasy.png").read_bytes().startswith(b"\x89PNG")
+    rows = (out / "curves.csv").read_text().splitlines()
+    assert len(rows) == 5 and len(rows[1].rpartition(",")[2].split()) == curves.POINTS
+
+
+def test_published_numbers_stand_in_the_table(tmp_path):
+    grids.run(
+        "popgym/RepeatFirstEasy",
+        tmp_path,
+        [0],
+        partial(sweep.local_pool, 1),
+        {"run.steps": "300", "cell.units": "4", "network.width": "6"},
+        quiet=True,
+    )
+    curves.draw(tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "| popgym/RepeatFirstEasy | *published streaming* |  | 10 M |  | 0.48 |  |" in text
+    assert all(row.count("|") == 8 for row in text.splitlines() if row.startswith("|"))
+
+
+def dask(*arguments):
+    """Start a part of Dask in a process of its own, on the loopback."""
+    line = [sys.executable, "-W", "ignore", "-m", *map(str, arguments), "--no-dashboard"]
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def wait_for(ready, seconds=60):
+    end = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Start a scheduler and two workers; gives its address and the workers."""
+    pytest.importorskip("distributed")
+    file = tmp_path / "scheduler.json"
+    parts = [
+        dask(
+            "distributed.cli.dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            0,
+            "--scheduler-file",
+            file,
+        )
+    ]
+    wait_for(lambda: file.exists() and file.read_text().endswith("}"))
+    address = json.loads(file.read_text())["address"]
+    parts += [
+        dask(
+            "distributed.cli.dask_worker",
+            address,
+            "--nthreads",
+            1,
+            "--no-nanny",
+            "--local-directory",
+            tmp_path,
+        )
+        for _ in range(2)
+    ]
+    yield address, parts[1:]
+    for part in parts:
+        part.kill()
+        part.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what Dask says while it starts and stops is not ours
+def test_a_sweep_on_dask_survives_a_killed_worker_bit_for_bit(cluster, tmp_path):
+    address, workers = cluster
+    settings = dict(item.split("=") for item in [*SMALL, "env.length=3", "run.steps=4000"])
+    out, seeds, result = tmp_path / "dask", range(3), []
+
+    def work():
+        pool = partial(sweep.dask_pool, address)
+        result.append(grids.run("memory-chain", out, seeds, pool, settings, quiet=True))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun = lambda: list(out.glob("memory-chain/agent/*/checkpoint.npz"))  # noqa: E731
+    wait_for(lambda: len(begun()) >= 2)
+    assert not list(out.glob("**/summary.json")), "a run was over before the kill"
+    workers[0].send_signal(signal.SIGKILL)
+    thread.join(120)
+    summaries, failures = result[0]
+    assert not failures and len(summaries) == 3
+
+    local = partial(sweep.local_pool, 2)
+    grids.run("memory-chain", tmp_path / "local", seeds, local, settings, quiet=True)
+    for name in summaries:
+        ours, theirs = (tmp_path / d / name / "episodes.csv" for d in ("dask", "local"))
+        assert ours.read_bytes() == theirs.read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_scheduler_gets_one_sentence():
+    pytest.importorskip("distributed")
+    with (
+        pytest.raises(SettingError, match="there is no Dask scheduler at 'zebra'"),
+        sweep.dask_pool("zebra"),
+    ):
+        pass
