@@ -216,9 +216,9 @@ def measure_experiment(experiment, steps=5000, warm_up=500):
     Returns
     -------
     dict of float
-        Mean microseconds of processor time a step of ``environment`` (with its resets), ``normalisation``,
-        ``agent`` (act and update) and the ``whole``; ``steps_per_second``; and
-        ``agent_ratio`` = whole / agent.
+        Mean microseconds of processor time a step of ``environment`` (with its resets),
+        ``normalisation``, ``agent`` (act and update) and the ``whole``; ``steps_per_second``;
+        and ``agent_ratio`` = whole / agent.
     """
     env, run = experiment.make_env(), experiment.run
     agent = experiment.make_agent(env, np.random.default_rng(run.seed))
