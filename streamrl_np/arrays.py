@@ -163,6 +163,8 @@ def require_finite(name, values):
     flat = values.flat if isinstance(values, Views) else np.atleast_1d(values)
     bad = np.flatnonzero(~np.isfinite(flat))
     if bad.size:
-        entry = f" in {values.name_of(bad[0])}" if isinstance(values, Views) else ""
-        count = f" ({bad.size} of {flat.size} entries)" if flat.size > 1 else ""
-        raise NonFiniteError(f"{name} is {flat[bad[0]]}{entry}{count}")
+        if flat.size == 1:
+            raise NonFiniteError(f"{name} is {flat[0]}")
+        entry = values.name_of(bad[0]) if isinstance(values, Views) else f"entry {bad[0]}"
+        count = f"{bad.size} of {flat.size} entries are not finite"
+        raise NonFiniteError(f"{name}: {entry} is {flat[bad[0]]} ({count})")

@@ -154,9 +154,9 @@ def test_traces_that_decay_do_not_become_denormal():
     [
         (
             lambda agent: agent.critic.p.head.b.fill(np.nan),
-            r"critic parameters is nan in head.b\[0",
+            r"critic parameters: head.b\[0\] is nan",
         ),
-        (lambda agent: agent.z_v.flat[5:6].fill(np.inf), "the eligibility trace is inf"),
+        (lambda agent: agent.z_v.flat[5:6].fill(np.inf), "the eligibility trace: entry 5 is inf"),
     ],
 )
 def test_a_broken_number_is_named(spoil, words):

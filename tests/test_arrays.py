@@ -74,7 +74,7 @@ def test_require_finite_names_the_entry():
     p = Views(LAYOUT)
     require_finite("p", p)
     p.cell.B[0, 1] = complex(0, np.nan)
-    with pytest.raises(NonFiniteError, match=r"the trace is nan in cell.B\[0, 1\].imag \(1 of 17"):
+    with pytest.raises(NonFiniteError, match=r"the trace: cell.B\[0, 1\].imag is nan \(1 of 17"):
         require_finite("the trace", p)
     with pytest.raises(NonFiniteError, match="the TD error is inf"):
         require_finite("the TD error", np.inf)

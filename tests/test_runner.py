@@ -159,7 +159,7 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(NonFiniteError) as error:
         spoiled(tmp_path)
     words = str(error.value)
-    assert words.startswith("step 1501: the critic parameters is nan in cell.B[3, 2].imag")
+    assert words.startswith("after step 1500: the critic parameters: cell.B[3, 2].imag is nan")
     assert "checkpoint.npz, of step 1500" in words
     loaded, _ = checkpoint.load(tmp_path / "run" / "checkpoint.npz")
     assert all(np.isfinite(array).all() for array in loaded.values())
@@ -220,6 +220,15 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
     (tmp_path / "run" / name).unlink()
     with pytest.raises(results.RunDirectoryError, match=f"{name} is missing"):
         runner.load(tmp_path / "run")
+
+
+def test_a_run_whose_checkpoint_was_deleted_keeps_its_episodes(tmp_path):
+    finish(tmp_path / "run", small(400))
+    (tmp_path / "run" / "checkpoint.npz").unlink()
+    before = episodes(tmp_path / "run")
+    with pytest.raises(results.RunDirectoryError, match=r"checkpoint.npz is missing"):
+        runner.load(tmp_path / "run")
+    assert episodes(tmp_path / "run") == before
 
 
 def test_the_loop_is_a_generator_of_transitions():

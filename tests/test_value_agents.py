@@ -223,7 +223,7 @@ def test_a_broken_number_is_named(name):
     agent, x = make(name), np.ones(INPUTS)
     a = agent.act(x)
     next(iter(agent.learners.values())).network.p.head.b[:] = np.nan
-    with pytest.raises(NonFiniteError, match=r"parameters is nan in head.b\[0"):
+    with pytest.raises(NonFiniteError, match=r"parameters: head.b\[0\] is nan"):
         agent.update(x, a, 0.0, x, False, False)
 
 

@@ -109,7 +109,14 @@ class Run:
             checkpoint.restore(self.checkpoint_path, self.arrays(), loaded)
             self.rng.bit_generator.state = meta["rng"]
             self.progress = Progress.from_dict(meta["progress"])
+        elif self.has_episodes():
+            raise RunDirectoryError(f"{self.checkpoint_path} is missing")
         self.open_tables(self.progress.offsets)
+
+    def has_episodes(self):
+        """Whether episodes.csv holds more than its header."""
+        path = self.directory / "episodes.csv"
+        return path.exists() and len(path.read_bytes().splitlines()) > 1
 
     def open_tables(self, offsets):
         """Open the two CSV files, cut back to ``offsets``."""
@@ -152,9 +159,17 @@ class Run:
             self.close()
             held = checkpoint.load(self.checkpoint_path)[1]["progress"]["step"]
             raise arrays.NonFiniteError(
-                f"step {self.progress.step + 1}: {error}; "
+                f"after step {self.progress.step}: {self.diagnose(error)}; "
                 f"the last good checkpoint is {self.checkpoint_path}, of step {held}"
             ) from None
+
+    def diagnose(self, error):
+        """Name the entry that broke, if it is the agent's; else repeat what was found."""
+        try:
+            self.agent.require_finite()
+        except arrays.NonFiniteError as named:
+            return named
+        return error
 
     def steps_unguarded(self):
         """Do the work of :meth:`steps`."""
