@@ -68,10 +68,15 @@ class ObservationNormalizer:
 
     def __call__(self, observation):
         """Step the moments by ``observation`` (size,) and return it normalised."""
+        if self.enabled:
+            self.moments.update(observation)
+        return self.look(observation)
+
+    def look(self, observation):
+        """Normalise ``observation`` (size,) by the moments as they are."""
         if not self.enabled:
             return observation.astype(self.dtype)
         m = self.moments
-        m.update(observation)
         return ((observation - m.mean) / np.sqrt(m.variance + EPS)).astype(self.dtype)  # (eq. N4)
 
     def arrays(self):

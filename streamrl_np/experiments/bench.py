@@ -31,13 +31,16 @@ MEANINGS = {
 EPISODE = 17  # steps between resets
 
 
-def median_microseconds(actions, repeats):
+def median_microseconds(actions, repeats, warm=False):
     """Time several actions in turn, so that a busy machine slows them all alike.
 
     Parameters
     ----------
     actions : dict of callable
     repeats : int
+    warm : bool
+        Call each once more, untimed, before it is timed: another one's arrays may have
+        pushed its own out of the processor's cache.
 
     Returns
     -------
@@ -47,6 +50,8 @@ def median_microseconds(actions, repeats):
     times = {name: [] for name in actions}
     for _ in range(repeats):
         for name, action in actions.items():
+            if warm:
+                action()
             start = time.perf_counter()
             action()
             times[name].append(time.perf_counter() - start)

@@ -21,6 +21,24 @@ def add_parsers(commands):
     study.add_argument("--quiet", action="store_true", help="no progress bar")
     study.set_defaults(command=study_command)
 
+    cost = commands.add_parser("cost", help="time and memory of a step against width, per cell")
+    cost.add_argument("--repeats", type=int, default=30, metavar="N")
+    add_out(cost, "docs/results/cost")
+    cost.set_defaults(command=cost_command)
+
+    credit = commands.add_parser("credit", help="what an update owes to a step n in the past")
+    credit.add_argument("--length", type=int, default=32, metavar="L", help="of the MemoryChain")
+    credit.add_argument("--steps", type=int, default=100_000, metavar="N", help="of training")
+    credit.add_argument("--episodes", type=int, default=10, metavar="N", help="measured")
+    credit.add_argument("--runs", type=Path, default=Path("runs/credit"), metavar="DIR")
+    add_out(credit, "docs/results/credit")
+    credit.set_defaults(command=credit_command)
+
+    staleness = commands.add_parser("staleness", help="how stale sensitivities are in a stream")
+    staleness.add_argument("--steps", type=int, default=100_000, metavar="N", help="of training")
+    add_out(staleness, "docs/results/staleness")
+    staleness.set_defaults(command=staleness_command)
+
 
 def add_out(parser, default):
     """Add --out."""
@@ -33,8 +51,7 @@ def study_command(args):
 
     if args.name not in study.STUDIES:
         raise SettingError(f"study must be one of {', '.join(study.STUDIES)}, got {args.name!r}")
-    if args.workers < 1:
-        raise SettingError(f"workers must be a whole number, at least 1, got {args.workers}")
+    at_least(1, workers=args.workers)
     try:
         re.compile(args.only)
     except re.error as error:
@@ -58,3 +75,46 @@ def study_command(args):
         print(f"{name} failed: {failure}", file=sys.stderr)
     print(f"results are in {out}")
     return 1 if failures else 0
+
+
+def cost_command(args):
+    """Measure what a step of each cell costs, against its width."""
+    from . import cost
+
+    at_least(5, repeats=args.repeats)
+    return show(cost.report, cost.measure(args.repeats), args.out or Path("docs/results/cost"))
+
+
+def credit_command(args):
+    """Train two agents on MemoryChain and measure where their updates put credit."""
+    from . import credit
+
+    at_least(8, length=args.length)
+    at_least(1, steps=args.steps, episodes=args.episodes)
+    options = args.length, args.steps, args.episodes, args.runs
+    studies = [credit.study(mode, *options) for mode in credit.MODES]
+    return show(credit.report, studies, args.out or Path("docs/results/credit"))
+
+
+def staleness_command(args):
+    """Let agents learn KMemoryChain and measure how stale their sensitivities are."""
+    from . import staleness
+
+    at_least(10_000, steps=args.steps)
+    measured = [staleness.measure(delay, args.steps) for delay in staleness.DELAYS]
+    return show(staleness.report, measured, args.out or Path("docs/results/staleness"))
+
+
+def at_least(least, **values):
+    """Raise SettingError for an argument that is too small."""
+    for name, value in values.items():
+        if value < least:
+            raise SettingError(f"{name} must be a whole number, at least {least}, got {value}")
+
+
+def show(report, measured, out):
+    """Write a report and print its table."""
+    report(measured, out)
+    print((out / "table.md").read_text(encoding="utf-8"), end="")
+    print(f"\nresults are in {out}")
+    return 0

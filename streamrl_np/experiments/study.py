@@ -31,16 +31,6 @@ SOLVED = 0.5  # a final return above this
 STOP = 0.9  # a run whose last 100 episodes reach this has nothing more to show
 SEEDS, SEEDS_IF_CLOSE = 5, 10
 CURVE_POINTS = 20
-LENGTH_LATER = {  # by how much a length comes after the first; see `rank`
-    16: 0,
-    64: 0,
-    32: 1,
-    128: 1,
-    256: 2,
-    8: 3,
-    4: 3,
-    2: 4,
-}
 
 
 class Cell(NamedTuple):
@@ -76,14 +66,14 @@ class Result(NamedTuple):
 
 
 def memory_chain_cells():
-    """List the grid of MemoryChain: how long a chain each method bridges."""
+    """List the grid of MemoryChain: how long a chain each method bridges; coarse lengths first."""
     return [
         Cell(agent, method, decay, ring, length)
         for agent in ("actor-critic", "qrc")
         for decay in (0.8, 0.95)
         for method in METHODS
         for ring in (("none",) if method == "feedforward" else ("published", "long"))
-        for length in (2, 4, 8, 16, 32, 64, 128, 256)
+        for length in (16, 64, 32, 128, 256, 8, 4, 2)
     ]
 
 
@@ -91,10 +81,10 @@ def flagged_recall_cells():
     """List the grid of FlaggedRecall: which method learns what to store."""
     return [
         Cell("actor-critic", method, 0.8, ring, length, units)
-        for units in (192, 16)
+        for units in (64, 16)
         for method in METHODS
         for ring in (("none",) if method == "feedforward" else ("published", "long"))
-        for length in (2, 4, 8, 16)
+        for length in (4, 8, 2, 16)
     ]
 
 
@@ -144,13 +134,14 @@ def plan(cells, results):
         close = len(known) >= SEEDS and 0 < sum(known.values()) < len(known)
         seeds = SEEDS_IF_CLOSE if close else SEEDS
         wanted += [(cell, seed) for seed in range(seeds) if seed not in known]
-    return sorted(wanted, key=lambda run: rank(*run))
+    choices = [list(dict.fromkeys(column)) for column in zip(*cells, strict=True)]
+    return sorted(wanted, key=lambda run: rank(*run, Cell(*choices)))
 
 
-def rank(cell, seed):
-    """Say how late a run should come: coarse lengths and one seed first, then the rest."""
-    late = 2 * seed + LENGTH_LATER[cell.length]
-    return late + 2 * (cell.agent == "qrc") + 2 * (cell.trace_decay != 0.8)
+def rank(cell, seed, choices):
+    """Say how late a run should come: one seed of what a grid names first, then the rest."""
+    late = {name: getattr(choices, name).index(value) for name, value in cell._asdict().items()}
+    return 2 * (seed + late["agent"] + late["trace_decay"] + late["units"]) + late["length"] // 2
 
 
 def group(results):
