@@ -38,8 +38,9 @@ def test_every_check_passes_and_calls_what_it_covers(name):
     report = check.run(seed=1)
     assert report.ok, str(report)
     assert report.worst.error < 1e-9
-    called = codes_called(check)
-    assert [c for c in check.covers if code_of(c) not in called] == [], "covered, but never called"
+    if check.covers:
+        called = codes_called(check)
+        assert [c for c in check.covers if code_of(c) not in called] == [], "covered, never called"
 
 
 def codes_called(check):
@@ -48,11 +49,13 @@ def codes_called(check):
     def watch(frame, event, argument):
         called.add(frame.f_code)
 
-    problem = check.problem(check.rng(0))
-    inputs = Inputs(problem.inputs, problem.f)
     sys.setprofile(watch)
     try:
-        examine(problem, inputs, rng, 1.0)
+        if check.problem is None:
+            check.run_(check.rng(0))
+        else:
+            problem = check.problem(check.rng(0))
+            examine(problem, Inputs(problem.inputs, problem.f), rng, 1.0)
     finally:
         sys.setprofile(None)
     return called

@@ -17,7 +17,7 @@ from .. import cells, layers, networks, policies
 from ..agents import ppo
 from ..arrays import Views
 from ..cells import CELLS
-from . import recurrent
+from . import behaviour, plain_ppo, recurrent
 from .check import Problem
 from .registry import Check
 
@@ -44,6 +44,22 @@ def everything():
     yield from (check for check in ENTRIES if check.name.startswith("policies"))
     yield from policy_checks()
     yield from (check for check in ENTRIES if check.name.startswith("agents"))
+    yield from behaviour_checks()
+
+
+def behaviour_checks():
+    """List the checks of optimizers and agents, each beside the same thing written plainly."""
+    yield Check("optimizers.accumulate", run_=behaviour.trace_run)
+    yield Check("optimizers.ObGD", run_=behaviour.bounded_run)
+    yield Check("optimizers.AdaptiveObGD", run_=behaviour.adaptive_run)
+    yield Check("optimizers.Adam", run_=behaviour.adam_run)
+    yield Check("agents.TD, beside a plain one", run_=behaviour.td_run)
+    for policy, cell in ("Categorical", "rtu"), ("Gaussian", "mingru"):
+        run = behaviour.actor_critic_run(policy, cell)
+        yield Check(f"agents.ActorCritic, {policy}, {cell}, beside a plain one", run_=run)
+    yield Check("agents.StreamQ, beside a plain one", run_=behaviour.q_run)
+    yield Check("agents.QRC, beside a plain one", run_=behaviour.qrc_run)
+    yield Check("agents.PPO, beside a plain one", run_=plain_ppo.run)
 
 
 @entry("layers.linear", "layers.linear_vjp")

@@ -17,6 +17,7 @@ from ..arrays import Complex, Views
 from ..cells import CELLS
 from .check import Problem
 from .registry import Check, derivatives_of
+from .sequence import Sequence, check_sequence
 
 CLAIMS = {
     "rtrl": "",
@@ -45,6 +46,10 @@ def cell_checks(name):
     for mode in cells.MODES:
         covers = stepped if mode == "rtrl" else (f"cells.{name}.vjp",)
         yield Check(f"cells.{name}, {mode}", covers, cell_problem(name, mode))
+    for mode in ("rtrl", "tbptt1"):
+        covers = (f"cells.{name}.vjp", f"gradcheck.twins.{name}_vjp")
+        covers += ("gradcheck.twins.rtu_turn_vjp",) if name.startswith("rtu") else ()
+        yield Check(f"cells.{name}, four ways, {mode}", covers, run_=four_ways(name, mode))
     for covered in unrolled:
         past = covered.endswith(".sensitivity_vjp")
         words, make = ("its past", past_problem) if past else ("unrolled", unrolled_problem)
@@ -104,6 +109,17 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
         return Problem(exact if mode == "rtrl" else one_step, vjp, inputs, claim=CLAIMS[mode])
 
     return problem
+
+
+def four_ways(name, mode, n=3, d=3, starts=(0, 4, 6), steps=9):
+    """Make a function that runs one cell's four ways over three episodes."""
+
+    def run(rng):
+        cell, p = make_cell(name, mode, rng, n, d)
+        xs, gs = rng.normal(size=(steps, d)), rng.normal(size=(steps, cell.feature_count(n)))
+        return check_sequence(Sequence(name, n, p, xs, gs, starts, mode))
+
+    return run
 
 
 def unrolled_problem(name, n=3, d=3, steps=5, m=2):
@@ -173,7 +189,7 @@ def network_checks(name):
         "networks.Network.vjp",
         "networks.Network.readout_vjp",
     )
-    options = dict(entries=16, directions=2)
+    options = dict(entries=8, directions=1)
     for mode in cells.MODES:
         yield Check(
             f"networks, {name}, {mode}", covers, network_problem(name, mode), options=options
@@ -193,13 +209,11 @@ def twin(net, p):
     return other
 
 
-def network_problem(
-    name, mode, blocks=2, n=3, width=4, inputs=3, outputs=2, steps=6, starts=(0, 3)
-):
+def network_problem(name, mode, n=3, width=4, inputs=3, outputs=2, steps=5, starts=(0, 2)):
     """Make the Problem of a network's gradient at the last step of its second episode."""
 
     def problem(rng):
-        config = networks.Config(width=width, blocks=blocks, sparsity=0.0)
+        config = networks.Config(width=width, blocks=2, sparsity=0.0)
         cell = cells.Config(name=name, units=n, mode=mode, r_min=0.5, r_max=0.95)
         net = networks.Network(inputs, outputs, config, cell, rng, np.float64)
         net.p.flat[:] += 0.1 * rng.normal(size=net.p.flat.size)

@@ -49,6 +49,18 @@ class Parameter:
 
 
 @dataclasses.dataclass(frozen=True)
+class Divergence:
+    """Which of several ways to one gradient departs from the others, and where first."""
+
+    odd: str
+    entry: str
+    step: int
+    claimed: float  # what the odd one says there
+    expected: float
+    words: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """What a check found.
 
@@ -59,6 +71,8 @@ class Report:
         What is wrong beyond single numbers: a function that changes its input, a wrong shape.
     claim : str
         For what is deliberately not a full gradient: what it claims to be, and was checked as.
+    divergence : Divergence or None
+        Of a sequence: where one way to its gradient departs from the others.
     """
 
     name: str
@@ -68,6 +82,7 @@ class Report:
     claim: str = ""
     notes: tuple = ()
     seconds: float = 0.0
+    divergence: Divergence | None = None
 
     @property
     def verdict(self):

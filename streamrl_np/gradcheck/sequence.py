@@ -1,0 +1,301 @@
+"""A recurrent cell over a sequence with resets inside, differentiated in four independent ways.
+
+1. The library's sensitivities, carried forward (RTRL).
+2. Backpropagation through time, with the twin's own vjp.
+3. Differences of the library's forward function, in extended precision.
+4. Complex steps through the twin's forward function.
+
+Each gives ∂ℓ_t/∂p for every step t, where ℓ_t = g_t · y_t. Where one of them departs from the
+other three, the report names it, the parameter and the first step.
+"""
+
+# n units, d inputs, T steps, N real parameters
+
+import dataclasses
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import Views
+from ..cells import CELLS
+from . import differences, twins
+from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, worst_of
+
+EXACT = 1e-12  # RTRL, BPTT and complex steps differ by rounding alone
+DIFFERENCES = 1e-9
+SMALL = 1e-3  # as in compare: an entry this much smaller than the largest has that one's digits
+WORDS = {
+    "rtrl": "the sensitivities (RTRL)",
+    "bptt": "backpropagation through time",
+    "differences": "differences",
+    "complex_step": "complex steps",
+}
+
+
+@dataclasses.dataclass
+class Sequence:
+    """One cell with its parameters, and T steps.
+
+    Attributes
+    ----------
+    name : str
+        The cell's.
+    n : int
+        Units.
+    p : Views
+    xs : (T, d) ndarray
+    gs : (T, features) ndarray
+        g_t = ∂ℓ_t/∂y_t.
+    starts : tuple of int
+        Steps that an episode begins with, 0 among them.
+    mode : {"rtrl", "tbptt1"}
+        What is claimed: the whole past, or one step with the state before it held still.
+    """
+
+    name: str
+    n: int
+    p: Views
+    xs: np.ndarray
+    gs: np.ndarray
+    starts: tuple
+    mode: str = "rtrl"
+
+    def state(self, mode, dtype=np.float64):
+        """Make a zero state of the library's cell."""
+        return Views(CELLS[self.name].state_layout(self.n, self.xs.shape[1], mode), dtype)
+
+    def twin(self):
+        """Find the cell's twin; returns (twin, its zero state)."""
+        twin = twins.TWINS[self.name]
+        return twin, np.zeros(twin.parts * self.n)
+
+
+class Ways(NamedTuple):
+    """∂ℓ_t/∂p in four ways, (T, N) each."""
+
+    rtrl: np.ndarray
+    bptt: np.ndarray
+    differences: np.ndarray
+    complex_step: np.ndarray
+
+
+def by_rtrl(s):
+    """Differentiate by the library's sensitivities."""
+    cell, state, grad, rows = CELLS[s.name], s.state(s.mode), s.p.like(), []
+    for t, (x, g) in enumerate(zip(s.xs, s.gs, strict=True)):
+        if t in s.starts:
+            state.flat[:] = 0
+        cell.vjp(s.p, state, cell.advance(s.p, state, x, s.mode), g, grad)
+        rows.append(grad.flat.copy())
+    return np.array(rows)
+
+
+def twin_states(s, p):
+    """Run the twin; returns the state before each step."""
+    twin, zero = s.twin()
+    h, before = zero, []
+    for t, x in enumerate(s.xs):
+        h = zero if t in s.starts else h
+        before.append(h)
+        h, _ = twin.step(p, h, x)
+    return before
+
+
+def by_bptt(s, total=False):
+    """Differentiate by walking back from each step to its episode's start, or once from the end.
+
+    Parameters
+    ----------
+    s : Sequence
+    total : bool
+        Return the gradient of Σ ℓ_t alone, (N,), by a single walk.
+    """
+    p, (twin, zero) = twins.split(s.p), s.twin()
+    before, rows = twin_states(s, p), []
+    last = len(s.xs) - 1
+    for end in [last] if total else range(last + 1):
+        total_grads = {name: np.zeros_like(array) for name, array in p.items()}
+        gh = np.zeros_like(zero)
+        for t in range(end, -1, -1):
+            g = s.gs[t] if total or t == end else np.zeros_like(s.gs[t])
+            grads, gh, _ = twin.vjp(p, before[t], s.xs[t], gh, g)  # (eq. G9)
+            for name, array in grads.items():
+                total_grads[name] += array
+            if t in s.starts:
+                gh = np.zeros_like(zero)
+                if not total:
+                    break
+            if s.mode == "tbptt1":
+                break
+        rows.append(twins.join(total_grads, s.p).flat)
+    return rows[0] if total else np.array(rows)
+
+
+def by_differences(s):
+    """Differentiate the library's forward function, entry by entry."""
+    cell, wide = CELLS[s.name], s.p.copy(np.longdouble)
+    z, xs = wide.flat.copy(), s.xs.astype(np.longdouble)
+    still, before = s.state("frozen", np.longdouble), []
+    for t, x in enumerate(xs):
+        if t in s.starts:
+            still.flat[:] = 0
+        before.append(still.copy())
+        cell.advance(wide, still, x, "frozen")
+
+    def losses():
+        """Compute every ℓ_t with the parameters as they are in ``wide``."""
+        found, state = [], s.state("frozen", np.longdouble)
+        for t, (x, g) in enumerate(zip(xs, s.gs, strict=True)):
+            if t in s.starts:
+                state.flat[:] = 0
+            if s.mode == "tbptt1":
+                found.append(g @ cell.peek(wide, before[t], x))
+            else:
+                found.append(g @ cell.advance(wide, state, x, "frozen").y)
+        return np.array(found)
+
+    columns, size = [], np.abs(s.gs).sum(1)  # features are no larger than about 1
+    for i in range(z.size):
+
+        def phi(step, i=i):
+            wide.flat[i] = z[i] + step
+            return losses()
+
+        columns.append(differences.derivative(phi, 0.01 * DIFFERENCES * SMALL, size).value)
+        wide.flat[i] = z[i]
+    return np.array(columns, float).T
+
+
+def by_complex_step(s):
+    """Differentiate the twin's forward function, entry by entry."""
+    twin, zero = s.twin()
+    p = twins.split(s.p)
+    before = twin_states(s, p)
+    p = {name: array.astype(complex) for name, array in p.items()}
+
+    def losses(name, index, step):
+        """Compute every ℓ_t with one entry moved by ``step``."""
+        held = p[name][index]
+        p[name][index] += step
+        h, found = zero, []
+        for t, (x, g) in enumerate(zip(s.xs, s.gs, strict=True)):
+            h = zero if t in s.starts else h
+            h, y = twin.step(p, before[t] if s.mode == "tbptt1" else h, x)
+            found.append(g @ y)
+        p[name][index] = held
+        return np.array(found)
+
+    columns = [
+        differences.complex_step(lambda step, at=at: losses(*at, step)) for at in twins.entries(s.p)
+    ]
+    return np.array(columns).T
+
+
+def check_sequence(s, name=None):
+    """Differentiate in four ways and compare them all.
+
+    Parameters
+    ----------
+    s : Sequence
+    name : str, optional
+
+    Returns
+    -------
+    Report
+        Its ``divergence`` names the way that departs from the others, where and when.
+    """
+    ways = Ways(by_rtrl(s), by_bptt(s), by_differences(s), by_complex_step(s))
+    return compare_ways(ways, s, name or f"{s.name}, four ways")
+
+
+def compare_ways(ways, s, name):
+    """Compare four gradients of a sequence; returns a Report."""
+    scale = scales(ways.complex_step, s.p)
+    off = {}  # errors of each pair of ways, (T, N)
+    for a, b in itertools.combinations(Ways._fields, 2):
+        one, other = getattr(ways, a), getattr(ways, b)
+        sizes = np.maximum(np.maximum(np.abs(one), np.abs(other)), scale)
+        off[a, b] = np.abs(one - other) / sizes  # (eq. G6)
+    problems, divergence = (), None
+    apart = {pair for pair, error in off.items() if not np.all(error <= tolerance(pair))}
+    if apart:
+        divergence = find_divergence(apart, ways, off, s)
+        problems = (divergence.words,)
+    parameters = tuple(judge(name, at, ways, off, s) for name, at in columns(s.p))
+    return Report(name, parameters, EXACT, problems, divergence=divergence)
+
+
+def tolerance(pair):
+    """Choose how far two ways may be apart."""
+    return DIFFERENCES if "differences" in pair else EXACT
+
+
+def columns(p):
+    """List the parameters with the columns of a (T, N) array that are theirs."""
+    start = 0
+    for name, array in p.items():
+        size = array.size * (2 if np.iscomplexobj(array) else 1)
+        yield name, slice(start, start + size)
+        start += size
+
+
+def scales(expected, p):
+    """Compute the least that an error is divided by: a part of each parameter's largest entry."""
+    scale = np.zeros_like(expected)
+    for _, at in columns(p):
+        scale[:, at] = SMALL * np.max(np.abs(expected[:, at]), initial=0)
+    return np.maximum(scale, 1e-6 * max(np.max(np.abs(expected), initial=0), 1e-6))
+
+
+def judge(name, at, ways, off, s):
+    """Judge one parameter: the library's sensitivities against the other three ways."""
+    worst = []
+    for pair in (("rtrl", other) for other in Ways._fields[1:]):
+        error = np.nan_to_num(off[pair][:, at], nan=np.inf)
+        t, i = np.unravel_index(np.argmax(error), error.shape)
+        claimed, expected = ways.rtrl[t, at][i], getattr(ways, pair[1])[t, at][i]
+        verdict = PASS if error[t, i] <= tolerance(pair) else FAIL
+        where = f"{s.p.name_of(at.start + int(i))}, step {t}"
+        numbers = map(float, (claimed, expected, 0.0, error[t, i]))
+        worst.append(Entry(where, *numbers, verdict))
+    bptt, differences_, complex_step = worst  # if all agree, the closer comparisons say more
+    entry = worst_of([bptt, complex_step] if differences_.verdict == PASS else worst)
+    shape, size = s.p[name].shape, at.stop - at.start
+    return Parameter(name, shape, size, size * len(s.xs), 0, entry, entry.verdict)
+
+
+def find_divergence(apart, ways, off, s):
+    """Name the way that stands alone, and the first step and entry where it does."""
+    alone = [w for w in Ways._fields if all(w in pair for pair in apart)]
+    if len(apart) == 3 and len(alone) == 1:
+        odd = alone[0]
+        others = [w for w in Ways._fields if w != odd]
+        words = f"the odd one out: {WORDS[odd]}; the other three ways agree"
+    elif ("rtrl", "differences") not in apart and ("bptt", "complex_step") not in apart:
+        odd, others = "rtrl", ["complex_step"]
+        words = "the library and its twin are different functions, each with its own gradient"
+    else:
+        odd, others = "rtrl", [w for w in Ways._fields[1:] if ("rtrl", w) in apart] or ["bptt"]
+        words = f"no three ways agree; {WORDS[odd]} differ from {WORDS[others[0]]}"
+    pairs = [tuple(sorted((odd, w), key=Ways._fields.index)) for w in others]
+    error = np.max([np.nan_to_num(off[pair], nan=np.inf) / tolerance(pair) for pair in pairs], 0)
+    t = int(np.argmax((error > 1).any(1)))
+    i = int(np.argmax(error[t]))
+    entry, claimed = s.p.name_of(i), float(getattr(ways, odd)[t, i])
+    expected = float(getattr(ways, others[0])[t, i])
+    words += f". First at step {t}, in {entry}: {claimed:.9g}, expected {expected:.9g}"
+    if odd == "rtrl":
+        words += f"; {reading(t, s)}"
+    return Divergence(odd, entry, t, claimed, expected, words)
+
+
+def reading(t, s):
+    """Say what the step at which sensitivities first go wrong tells."""
+    if t == 0:
+        return "already an episode's first step is wrong: the immediate derivative, or the readout"
+    if t in s.starts:
+        return "it begins with a new episode: something of the last one is carried into it"
+    if t == 1:
+        return "the second step is the first wrong one: look at what involves the step before"
+    return "the steps before are right"
