@@ -62,7 +62,7 @@ def rtu_turn(p, h, x):
     """Turn and shrink the pair (a, b), and take in the input; h = [a; b] (2n,)."""
     r, cos, sin, gamma, u, w = rtu_parts(p, x)
     a, b = np.split(h, 2)
-    turned = r * np.concatenate([cos * a - sin * b, sin * a + cos * b])
+    turned = np.tile(r, 2) * np.concatenate([cos * a - sin * b, sin * a + cos * b])
     return turned + np.concatenate([gamma * u, gamma * w])
 
 
