@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+from .course import command as course
 from .experiments import commands as studies
 from .extras import MissingPackage
 from .gradcheck import command as gradcheck
@@ -58,6 +59,7 @@ def make_parser():
     show.set_defaults(command=show_command)
 
     gradcheck.add_parser(commands)
+    course.add_parser(commands)
 
     sweep = commands.add_parser("sweep", help="run many experiments over many seeds")
     sweep.add_argument("name", metavar="NAME", help="a sweep's name, or an experiment's")

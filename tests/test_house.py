@@ -104,7 +104,8 @@ def test_the_core_can_be_read_in_an_evening():
 
 def test_nothing_is_left_open():
     for path in PACKAGE.rglob("*.py"):
-        assert not re.search(r"TODO|FIXME|XXX|NotImplementedError", path.read_text()), path
+        text = path.read_text()
+        assert not re.search(r"TODO|FIXME|XXX|^\s*raise NotImplementedError", text, re.M), path
 
 
 def test_the_readmes_example_runs():

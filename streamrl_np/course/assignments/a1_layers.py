@@ -1,0 +1,159 @@
+"""a1: linear, layer norm and leaky ReLU, each forward and back."""
+
+# m outputs, d inputs
+
+import numpy as np
+
+from ... import layers, networks
+from ...arrays import Views
+from .. import judge
+from ..swapping import swap
+from ..tasks import Assignment, Task
+
+CONSTANTS = {
+    "leak": ("0.01", ("0.02", "0.05", "0.07", "0.15", "0.3")),
+    "eps": ("1e-5", ("1e-4", "3e-4", "1e-3", "3e-3")),
+}
+
+
+def constants_in_library(c):
+    """Give the library's layers the constants of a variant."""
+    return swap(layers, LEAK=c["leak"], LAYER_NORM_EPS=c["eps"])
+
+
+def sizes(rng):
+    """Draw m, d and a batch size, all different."""
+    return (int(n) for n in 2 + rng.permutation(4)[:3])
+
+
+def linear(ask, rng, c):
+    """One sample and a batch."""
+    m, d, batch = sizes(rng)
+    W, b = rng.normal(size=(m, d)), rng.normal(size=m)
+    lines = []
+    for x in rng.normal(size=d), rng.normal(size=(batch, d)):
+        what = f"linear on x of shape {x.shape}"
+        lines += judge.values(what, ask("plain", "linear", x, W, b), layers.linear(x, W, b))
+    return lines
+
+
+def linear_vjp(ask, rng, c):
+    """One sample and a batch; and a square W, so that a transposed one has the right shape."""
+    m, d, batch = sizes(rng)
+    lines = []
+    for x, rows in ((rng.normal(size=d), m), (rng.normal(size=(batch, d)), d)):
+        W, b = rng.normal(size=(rows, d)), rng.normal(size=rows)
+        lines += judge.gradient(
+            f"linear_vjp on x of shape {x.shape}",
+            layers.linear,
+            lambda g, x, W, b: ask("plain", "linear_vjp", g, x, W),
+            {"x": x, "W": W, "b": b},
+        )
+    return lines
+
+
+def samples(rng, d):
+    """Draw two samples; the variance of the second is about ε, so that ε counts."""
+    return rng.normal(size=(2, d)) * np.array([[1.0], [0.005]]) + np.array([[0.5], [0.0]])
+
+
+def layer_norm(ask, rng, c):
+    """Both results, one sample and a batch."""
+    lines = []
+    both = samples(rng, int(rng.integers(4, 8)))
+    for x in both[0], both[1], both:
+        got = ask("plain", "layer_norm", x)
+        lines += judge.several("layer_norm", got, 2)
+        if lines:
+            return lines
+        with constants_in_library(c):
+            right = layers.layer_norm(x)
+        std = f"layer_norm on x of shape {x.shape}, with a standard deviation of {x.std():.1g}:"
+        lines += judge.values(f"{std} y", got[0], right[0])
+        lines += judge.values(f"{std} inv_std", got[1], right[1])
+    return lines
+
+
+def layer_norm_vjp(ask, rng, c):
+    """Two samples at once."""
+    x = samples(rng, int(rng.integers(4, 8)))
+
+    def held_still(g, x):
+        _, inv_std = layers.layer_norm(x)
+        return inv_std * (g - g.mean(-1, keepdims=True))
+
+    with constants_in_library(c):
+        return judge.gradient(
+            "layer_norm_vjp",
+            lambda x: layers.layer_norm(x)[0],
+            lambda g, x: ask("plain", "layer_norm_vjp", g, *layers.layer_norm(x)),
+            {"x": x},
+            suspects={"the standard deviation is held still: it depends on x too": held_still},
+        )
+
+
+def off_the_kink(rng, shape):
+    """Draw numbers on both sides of 0, none near it."""
+    x = rng.normal(size=shape)
+    x.flat[:2] = -1.3, 0.7
+    return x + 0.1 * np.sign(x)
+
+
+def leaky_relu(ask, rng, c):
+    """Both sides of zero."""
+    x = off_the_kink(rng, (2, int(rng.integers(4, 8))))
+    with constants_in_library(c):
+        return judge.values("leaky_relu", ask("plain", "leaky_relu", x), layers.leaky_relu(x))
+
+
+def leaky_relu_vjp(ask, rng, c):
+    """Both sides of zero."""
+    x = off_the_kink(rng, (2, int(rng.integers(4, 8))))
+    with constants_in_library(c):
+        return judge.gradient(
+            "leaky_relu_vjp",
+            layers.leaky_relu,
+            lambda g, x: ask("plain", "leaky_relu_vjp", g, x),
+            {"x": x},
+        )
+
+
+def dense(ask, rng, c):
+    """The library's dense layer, made of the student's six functions."""
+    m, d, batch = sizes(rng)
+    W, b, x = rng.normal(size=(m, d)), rng.normal(size=m), rng.normal(size=(batch, d))
+
+    def f(x, W, b):
+        p = Views({"W": W.shape, "b": b.shape}, W.dtype)
+        p.W, p.b = W, b
+        return networks.dense(x, p)[0]
+
+    with constants_in_library(c):
+        return judge.gradient(
+            "the dense layer",
+            f,
+            lambda g, x, W, b: ask("dense_layer", x, W, b, g),
+            {"x": x, "W": W, "b": b},
+        )
+
+
+SHEET = Assignment(
+    "a1",
+    "a1_layers",
+    "Layers and their derivatives",
+    (
+        Task("linear", 1, linear),
+        Task("linear_vjp", 3, linear_vjp),
+        Task("layer_norm", 1, layer_norm),
+        Task("layer_norm_vjp", 3, layer_norm_vjp),
+        Task("leaky_relu", 1, leaky_relu),
+        Task("leaky_relu_vjp", 1, leaky_relu_vjp),
+        Task("dense", 2, dense),
+    ),
+    tuple(
+        f"layers.{name}{back}"
+        for name in ("linear", "layer_norm", "leaky_relu")
+        for back in ("", "_vjp")
+    ),
+    CONSTANTS,
+)

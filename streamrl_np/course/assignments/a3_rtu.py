@@ -1,0 +1,222 @@
+"""a3: the recurrent trace unit: gates, immediate Jacobian, one step, and two exact gradients."""
+
+# n units, d inputs, T steps
+
+import numpy as np
+
+from ... import cells
+from ...arrays import Views
+from ...cells import rtu
+from .. import judge
+from ..swapping import swap
+from ..tasks import Assignment, Task
+
+CONSTANTS = {"power": ("0.5", ("0.25", "0.75", "1.5", "0.4"))}
+
+
+def gates(p, power):
+    """Compute the gates with the input normaliser γ = (1 − |λ|²)^power."""
+    g = LIBRARY_GATES(p)
+    return g._replace(gamma=(g.gamma * g.gamma) ** power)
+
+
+LIBRARY_GATES, LIBRARY_STEP = rtu.gates, rtu.immediate_jacobian
+
+
+def step_derivatives(g, h_prev, Bx, power):
+    """Compute J_ν and J_θ with that normaliser.
+
+    ∂γ/∂nu_log = 2 power ν |λ|² (1 − |λ|²)^(power − 1).
+    """
+    nu, gamma = g.nu, g.gamma
+    lam2 = np.exp(-2.0 * nu)
+    linear_part, J_theta = LIBRARY_STEP(g, h_prev, np.zeros_like(Bx))
+    return linear_part + 2.0 * power * nu * lam2 * gamma / (1.0 - lam2) * Bx, J_theta
+
+
+def in_library(c):
+    """Give the library's RTU the normaliser of a variant."""
+    power = c["power"]
+    if power == 0.5:
+        return swap(rtu)
+    return swap(
+        rtu,
+        gates=lambda p: gates(p, power),
+        immediate_jacobian=lambda g, h, Bx: step_derivatives(g, h, Bx, power),
+    )
+
+
+def make(rng):
+    """Draw n, d and parameters with |λ| in the ring [0.5, 0.97]."""
+    n, d = int(rng.integers(3, 6)), int(rng.integers(2, 5))
+    p = Views(rtu.layout(n, d))
+    for name, value in rtu.init(rng, n, d, cells.Config(units=n, r_min=0.5, r_max=0.97)).items():
+        setattr(p, name, value)
+    return n, d, p
+
+
+def complex_normal(rng, *shape):
+    """Draw complex numbers."""
+    return rng.normal(size=shape) + 1j * rng.normal(size=shape)
+
+
+def judge_gates(ask, rng, c):
+    """All four."""
+    _, _, p = make(rng)
+    got = ask("rtu_gates", p.nu_log, p.theta_log)
+    lines = judge.several("gates", got, 4)
+    with in_library(c):
+        right = rtu.gates(p)
+    factors = {"ν": right.nu, "θ": right.theta, "γ": right.gamma}
+    for name, mine, theirs in zip(right._fields, right, got if not lines else (), strict=False):
+        lines += judge.values(f"gates: {name}", theirs, mine, factors)
+    return lines
+
+
+def immediate_jacobian(ask, rng, c):
+    """Both parts against differences of one step with h held still."""
+    n, _, p = make(rng)
+    h_prev, Bx = complex_normal(rng, n), complex_normal(rng, n)
+    with in_library(c):
+        g = rtu.gates(p)
+        got = ask("rtu_jacobian", tuple(g), h_prev, Bx)
+        lines = judge.several("immediate_jacobian", got, 2)
+        if lines:
+            return lines
+        J_nu, J_theta = rtu.immediate_jacobian(g, h_prev, Bx)
+        known = {"ν": g.nu, "θ": g.theta, "γ": g.gamma, "λ": g.lam, "h_{t−1}": h_prev, "Bx": Bx}
+        lines += judge.values("immediate_jacobian: J_nu", got[0], J_nu, known)
+        lines += judge.values("immediate_jacobian: J_theta", got[1], J_theta, known)
+    return lines
+
+
+def advance(ask, rng, c):
+    """Three steps in each mode; every array of the state is compared after every step."""
+    n, d, p = make(rng)
+    for mode in cells.MODES:
+        state = Views(rtu.state_layout(n, d))
+        for t in range(3):
+            x, before = rng.normal(size=d), state.copy()
+            with in_library(c):
+                cache = rtu.advance(p, state, x, mode)
+                J = rtu.immediate_jacobian(cache.gates, cache.h_prev, p.B @ x)
+            arguments = (p.flat, n, d, before.flat, x, mode, tuple(cache.gates), J)
+            flat, y = ask("rtu_advance", *arguments)
+            theirs = Views(rtu.state_layout(n, d), flat=np.array(flat, np.float64))
+            where = f'advance, mode "{mode}", step {t + 1}:'
+            lines = [] if mode == "frozen" else compare_sensitivities(where, theirs, state, cache)
+            if mode == "frozen" and any(theirs[k].any() for k in ("S_nu", "S_theta", "S_B")):
+                lines = [f"{where} the sensitivities must stay zero"]
+            first = judge.values(f"{where} h", theirs.h, state.h)
+            lines = first + lines + judge.values(f"{where} y", y, cache.y)
+            if lines:
+                return lines
+    return []
+
+
+def compare_sensitivities(where, theirs, state, cache):
+    """Compare S_ν, S_θ and S_B after a step."""
+    factors = {"γ": cache.gates.gamma, "λ": cache.gates.lam}
+    lines = []
+    for name in ("S_nu", "S_theta", "S_B"):
+        lines += judge.values(f"{where} {name}", theirs[name], state[name], factors)
+    return lines
+
+
+def vjp(ask, rng, c):
+    """After some steps: the gradient of each parameter, and ∂L/∂x of the last."""
+    n, d, p = make(rng)
+    state, grad = Views(rtu.state_layout(n, d)), p.like()
+    with in_library(c):
+        for x in rng.normal(size=(4, d)):
+            cache = rtu.advance(p, state, x, "rtrl")
+        gy = rng.normal(size=2 * n)
+        gx = rtu.vjp(p, state, cache, gy, grad)
+    g = tuple(cache.gates)
+    arguments = (p.flat, n, d, state.flat, g, x, cache.h_prev, cache.y, gy)
+    flat, their_gx = ask("rtu_vjp", *arguments)
+    theirs = Views(p.layout, flat=np.array(flat, np.float64))
+    lines = []
+    for name in p.layout:
+        lines += judge.values(f"vjp: grad.{name}", theirs[name], grad[name], {"γ": g[3]})
+    return lines + judge.values("vjp: ∂L/∂x", their_gx, gx)
+
+
+def sequence(rng):
+    """Draw parameters and a sequence with a gradient at every step."""
+    n, d, p = make(rng)
+    T = int(rng.integers(5, 8))
+    return n, d, p, rng.normal(size=(T, d)), rng.normal(size=(T, 2 * n))
+
+
+def exactness(harness, what):
+    """Judge a gradient over a sequence: over one step, two, and all."""
+
+    def judged(ask, rng, c):
+        n, d, p, xs, gys = sequence(rng)
+        for T in sorted({1, 2, len(xs)}):
+            with in_library(c):
+                right = gradient_over(p, xs[:T], gys[:T])
+            flat = ask(harness, p.flat, n, d, xs[:T], gys[:T])
+            theirs = Views(p.layout, flat=np.array(flat, np.float64))
+            lines = []
+            for name in p.layout:
+                where = f"{what} over {T} step{'s' if T > 1 else ''}: {name}"
+                lines += judge.values(where, theirs[name], right[name])
+            if lines:
+                return lines
+        return []
+
+    return judged
+
+
+def gradient_over(p, xs, gys):
+    """Sum the gradients of all steps, by the library's RTRL."""
+    state, grad, total = Views(rtu.state_layout(*p.B.shape)), p.like(), p.like()
+    for x, gy in zip(xs, gys, strict=True):
+        cache = rtu.advance(p, state, x, "rtrl")
+        rtu.vjp(p, state, cache, gy, grad)
+        total.flat[:] += grad.flat
+    return total
+
+
+def network(ask, rng, c):
+    """A library network on the student's RTU: output and gradient."""
+    from ... import networks
+
+    xs, g, seed = rng.normal(size=(5, 3)), rng.normal(size=2), int(rng.integers(1 << 30))
+    output, flat = ask("rtu_network", seed, xs, g)
+    cell = cells.Config(units=4, r_min=0.5, r_max=0.95)
+    layers = networks.Config(width=5, sparsity=0.0)
+    own = networks.Network(3, 2, layers, cell, np.random.default_rng(seed), np.float64)
+    with in_library(c):
+        for x in xs:
+            right, cache = own.forward(x)
+        own.vjp(cache, g)
+    lines = judge.values("a network on your RTU: its output", output, right)
+    theirs = Views(own.p.layout, flat=np.array(flat, np.float64))
+    for name in ("cell.nu_log", "cell.theta_log", "cell.B", "encoder.W"):
+        where = f"a network on your RTU: the gradient of {name}"
+        lines += judge.values(where, theirs[name], own.grad[name])
+    return lines
+
+
+SHEET = Assignment(
+    "a3",
+    "a3_rtu",
+    "The recurrent trace unit and exact RTRL",
+    (
+        Task("gates", 2, judge_gates),
+        Task("immediate_jacobian", 4, immediate_jacobian),
+        Task("advance", 4, advance),
+        Task("vjp", 4, vjp),
+        Task("rtrl", 2, exactness("rtu_rtrl", "your RTRL gradient")),
+        Task("bptt", 3, exactness("rtu_bptt", "your BPTT gradient")),
+        Task("network", 1, network),
+    ),
+    tuple(
+        f"cells.rtu.{name}"
+        for name in ("gates", "hidden", "immediate_jacobian", "advance", "vjp", "unroll_vjp")
+    ),
+    CONSTANTS,
+)

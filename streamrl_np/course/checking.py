@@ -1,0 +1,102 @@
+"""Check one's own work: from inside a notebook, or a file of it from the command line."""
+
+import sys
+
+from . import notebook, sandbox, sources
+from .box import harness
+from .box.student import Student
+from .tasks import SEED, judge_all
+
+
+class Outcome:
+    """What a check found: prints as words, and is true when all is right."""
+
+    def __init__(self, assignment, results, errors=()):
+        self.assignment, self.results, self.errors = assignment, list(results), list(errors)
+
+    def __bool__(self):
+        return bool(self.results) and all(result.right for result in self.results)
+
+    @property
+    def points(self):
+        """Sum the points."""
+        return sum(result.points for result in self.results)
+
+    def __str__(self):
+        lines = [f"while your cells ran: {error}" for error in self.errors]
+        for result in self.results:
+            mark = "right" if result.right else "not yet"
+            lines.append(f"{result.task}: {mark} ({result.points} of {result.of})")
+            lines += [f"    {line}" for line in result.lines]
+        if len(self.results) > 1:
+            of = sum(result.of for result in self.results)
+            lines.append(f"{self.points} of {of} points")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def check(name, *tasks, variant=None, seed=SEED, namespace=None):
+    """Check what a notebook has defined so far.
+
+    Parameters
+    ----------
+    name : str
+        The assignment: ``"a1"``.
+    *tasks : str
+        Only these tasks; all when none is named.
+    variant : int, optional
+        Of the class, as in the notebook's own cells.
+    seed : int
+        Draws other inputs.
+    namespace : dict, optional
+        Where the functions are; the caller's globals.
+
+    Returns
+    -------
+    Outcome
+        True when everything checked is right; its words are printed.
+    """
+    assignment = sources.find(name)
+    known = [task.name for task in assignment.tasks if task.judge]
+    for task in tasks:
+        if task not in known:
+            raise sources.CourseError(f"task must be one of {', '.join(known)}, got {task!r}")
+    student = Student(sys._getframe(1).f_globals if namespace is None else namespace)
+    limit = sandbox.LIMITS["call_seconds"]
+
+    def ask(harness_name, *arguments):
+        return harness.answer(student, harness_name, arguments, limit)
+
+    outcome = Outcome(assignment, judge_all(assignment, ask, seed, variant, tasks or None))
+    print(outcome)
+    return outcome
+
+
+def check_file(assignment, path, variant=None, seed=SEED):
+    """Check a notebook file as the grader would, in a process of its own.
+
+    Returns
+    -------
+    Outcome
+    """
+    cells = notebook.read_submission(path)
+    limits = sandbox.LIMITS | assignment.limits
+    with sandbox.make_box(assignment.withheld) as box:
+        session = sandbox.Session(
+            lambda: sandbox.Worker(box, limits, isolated=False), cells, limits
+        )
+        try:
+            results = list(judge_all(assignment, session.ask, seed, variant))
+        finally:
+            session.close()
+    return Outcome(assignment, results, session.errors)
+
+
+def variant_of(path):
+    """Read which variant a released notebook is of; None if it does not say."""
+    if path.suffix == ".py":
+        return None
+    notes = notebook.parse(path.read_text(encoding="utf-8-sig")).get("metadata", {})
+    variant = notes.get("streamrl_np", {}).get("variant") if isinstance(notes, dict) else None
+    return variant if isinstance(variant, int) else None

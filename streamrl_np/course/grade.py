@@ -1,0 +1,304 @@
+"""Grade a folder of submissions: each in its own box, several at once, to be gone on with.
+
+A trusted process draws fresh inputs, knows what is right and compares. If the grader itself
+fails, or cannot decide, a submission is "not graded", never a zero.
+"""
+
+import concurrent.futures
+import csv
+import dataclasses
+import hashlib
+import html
+import json
+import multiprocessing
+import os
+import pathlib
+import re
+import secrets
+import tempfile
+import time
+
+from ..extras import require
+from . import notebook, sandbox, sources
+from .judge import Doubtful
+from .notebook import NotebookError
+from .tasks import Result, judge_all
+
+GRADED, NOT_GRADED = "graded", "not graded"
+KINDS = (".ipynb", ".py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One submission to grade."""
+
+    student: str
+    path: str
+    assignment: str
+    variant: int | None
+    seed: int
+    box: str
+    isolated: bool
+
+
+@dataclasses.dataclass
+class Record:
+    """What one submission came to."""
+
+    student: str
+    fingerprint: str
+    seed: int
+    status: str
+    results: list = dataclasses.field(default_factory=list)
+    errors: list = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def points(self):
+        """Sum the points that the machine gave."""
+        return sum(result.points for result in self.results)
+
+
+def find_submissions(directory):
+    """List the submissions: files, or folders that hold one.
+
+    Returns
+    -------
+    dict
+        Student to path. A folder with none or several files maps to the folder itself.
+    """
+    if not directory.is_dir():
+        raise sources.CourseError(f"{directory} is not a directory")
+    entries = [p for p in sorted(directory.iterdir()) if not p.name.startswith(".")]
+    files = [p for p in entries if p.suffix in KINDS and not p.is_dir()]
+    stems = [p.stem for p in files]
+    found = {p.stem if stems.count(p.stem) == 1 else p.name: p for p in files}
+    for folder in entries:
+        if folder.is_dir() and not folder.is_symlink():
+            inside = [p for kind in KINDS for p in sorted(folder.rglob(f"*{kind}"))]
+            inside = [p for p in inside if ".ipynb_checkpoints" not in p.parts]
+            found[folder.name] = inside[0] if len(inside) == 1 else folder
+    if not found:
+        raise sources.CourseError(f"{directory} holds no .ipynb and no .py file")
+    return found
+
+
+def read(path):
+    """Read a submission that :func:`find_submissions` found."""
+    if path.is_dir() and not path.is_symlink():
+        raise NotebookError("the folder must hold one notebook, it holds none or several")
+    return notebook.read_submission(path)
+
+
+def grade_one(job):
+    """Grade one submission.
+
+    Returns
+    -------
+    Record
+    """
+    began, path = time.perf_counter(), pathlib.Path(job.path)
+    assignment = sources.find(job.assignment)
+    limits = sandbox.LIMITS | assignment.limits
+    record = Record(job.student, fingerprint(path), job.seed, GRADED)
+    session = None
+    try:
+        session = sandbox.Session(
+            lambda: sandbox.Worker(pathlib.Path(job.box), limits, job.isolated), read(path), limits
+        )
+        record.results = list(judge_all(assignment, session.ask, job.seed, job.variant))
+        record.errors = session.errors
+    except NotebookError as error:
+        record.errors = [str(error)]
+        record.results = [
+            Result(task.name, 0, task.points, (str(error),))
+            for task in assignment.tasks
+            if task.judge
+        ]
+    except Exception as error:  # of the grader's own, or of the machine
+        kind = "" if isinstance(error, sandbox.BrokenEnvironment | Doubtful) else "grader: "
+        record.status = f"{NOT_GRADED}: {kind}{type(error).__name__}: {one_line(error)}"
+        record.results = []
+    finally:
+        if session is not None:
+            session.close()
+    record.seconds = time.perf_counter() - began
+    return record
+
+
+def one_line(error):
+    """Cut an error's words to a line."""
+    return " ".join(str(error).split())[:300]
+
+
+def fingerprint(path):
+    """Name the content of a submission, so that an unchanged one is not graded again."""
+    if not path.is_file() or path.stat().st_size > notebook.MOST_BYTES:
+        return f"{path.name}:{path.stat().st_size if path.exists() else 0}"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def self_test(assignment, variant, box, isolated, directory):
+    """Grade the solution and the blank release; raise BrokenEnvironment unless 100 % and 0."""
+    for kind, wanted in (("solutions", assignment.points), ("release", 0)):
+        path = pathlib.Path(box).parent / f"{pathlib.Path(box).name}-{kind}.ipynb"
+        notebook.write(path, sources.make(kind, assignment, variant, directory))
+        try:
+            seed = secrets.randbits(32)
+            job = Job(kind, str(path), assignment.name, variant, seed, str(box), isolated)
+            record = grade_one(job)
+        finally:
+            path.unlink()
+        if record.status != GRADED:
+            raise sandbox.BrokenEnvironment(record.status)
+        if record.points != wanted:
+            lines = [line for result in record.results for line in result.lines]
+            raise sandbox.BrokenEnvironment(
+                f"the environment is broken: the {kind} score {record.points} of"
+                f" {assignment.points} points, not {wanted} ({(record.errors + lines)[:3]})"
+            )
+
+
+def grade(assignment, submissions, out, variant=None, isolated=True, workers=None, quiet=False,
+          directory=sources.DEFAULT):  # fmt: skip
+    """Grade a folder; writes ``out`` and, beside it, feedback and records.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    submissions, out : pathlib.Path
+    variant : int, optional
+    isolated : bool
+        False runs student code without walls.
+    workers : int, optional
+        Submissions at once; as many as there are processors.
+    quiet : bool
+        No progress bar.
+    directory : pathlib.Path
+        Of the assignments' sources.
+
+    Returns
+    -------
+    list of Record
+
+    Raises
+    ------
+    BrokenEnvironment
+        If the self-test fails; nothing is graded then.
+    """
+    tqdm = require("tqdm")
+    found = find_submissions(submissions)
+    records_path = out.with_name(f"{out.stem}_records.jsonl")
+    key = {"assignment": assignment.name, "variant": variant}
+    done = read_records(records_path, key)
+    with sandbox.make_box(assignment.withheld) as box:
+        self_test(assignment, variant, box, isolated, directory)
+        jobs = [
+            Job(student, str(path), assignment.name, variant, secrets.randbits(32), str(box),
+                isolated)
+            for student, path in found.items()
+            if student not in done or done[student].fingerprint != fingerprint(path)
+        ]  # fmt: skip
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with records_path.open("a", encoding="utf-8") as log:
+            bar = tqdm.tqdm(total=len(jobs), disable=quiet or not jobs, unit="submission")
+            for record in run(jobs, workers or os.cpu_count() or 1):
+                done[record.student] = record
+                if record.status == GRADED:
+                    log.write(json.dumps(key | dataclasses.asdict(record)) + "\n")
+                    log.flush()
+                bar.update()
+            bar.close()
+    records = [done[student] for student in found]
+    write_feedback(out.with_name(f"{out.stem}_feedback"), assignment, records)
+    write_grades(out, assignment, records)
+    return records
+
+
+def run(jobs, workers):
+    """Grade jobs several at once; yields a record as each is done."""
+    if workers == 1 or len(jobs) < 2:
+        yield from map(grade_one, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+        pending = {pool.submit(grade_one, job): job for job in jobs}
+        for future in concurrent.futures.as_completed(pending):
+            try:
+                yield future.result()
+            except concurrent.futures.process.BrokenProcessPool as error:
+                job = pending[future]
+                status = f"{NOT_GRADED}: {one_line(error)}"
+                yield Record(job.student, "", job.seed, status)
+
+
+def read_records(path, key):
+    """Read what an earlier run has graded, of this assignment and variant."""
+    done = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                data = json.loads(line)
+            except ValueError:  # the last line of a run that was stopped
+                continue
+            if all(data.pop(name, None) == value for name, value in key.items()):
+                results = data.pop("results")
+                results = [Result(**r | {"lines": tuple(r["lines"])}) for r in results]
+                done[data["student"]] = Record(**data, results=results)
+    return done
+
+
+def write_grades(path, assignment, records):
+    """Write a row a student and a column a task; what a person grades stays empty."""
+    tasks = [task.name for task in assignment.tasks]
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, delete=False, newline="", encoding="utf-8", suffix=".csv"
+    ) as file:
+        table = csv.writer(file)
+        table.writerow(["student", "points", "of", *tasks, "status"])
+        for record in sorted(records, key=lambda record: record.student):
+            had = {result.task: result.points for result in record.results}
+            total = record.points if record.status == GRADED else ""
+            cells = [had.get(name, "") for name in tasks]
+            table.writerow(
+                [harmless(record.student), total, assignment.points, *cells, record.status]
+            )
+    os.replace(file.name, path)
+
+
+def harmless(text):
+    """Keep a spreadsheet from reading a name as a formula."""
+    return f"'{text}" if text[:1] in "=+-@" else text
+
+
+def write_feedback(directory, assignment, records):
+    """Write a page a student: points, and what is wrong in words."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for record in records:
+        name = re.sub(r"[^\w.@ -]", "_", record.student)
+        (directory / f"{name}.md").write_text(
+            feedback(assignment, record), encoding="utf-8", errors="replace"
+        )
+
+
+def feedback(assignment, record):
+    """Write one student's page."""
+    lines = [f"# {assignment.name}: {assignment.title}", "", f"Student: {safe(record.student)}", ""]
+    if record.status != GRADED:
+        reason = "The grader could not decide; this says nothing about your work."
+        return "\n".join([*lines, "Not graded yet. " + reason, ""])
+    lines += [f"**{record.points} of {assignment.points} points**", ""]
+    if record.errors:
+        lines += ["While your cells ran:", "", *(f"- {safe(e)}" for e in record.errors), ""]
+    for result in record.results:
+        lines.append(f"## {result.task}: {result.points} of {result.of}")
+        lines += ["", *([f"- {safe(line)}" for line in result.lines] or ["Right."]), ""]
+    for task in assignment.tasks:
+        if task.judge is None:
+            lines += [f"## {task.name}: of {task.points}", "", "A person reads this.", ""]
+    return "\n".join(lines)
+
+
+def safe(text):
+    """Keep what student code wrote from being markup."""
+    return html.escape(text, quote=False)

@@ -1,0 +1,145 @@
+"""Judge what student code gave, in words a student can act on: which entry, what ratio.
+
+The gradient checker does the work. A value is judged as a gradient too: the right value is the
+gradient of a linear function that is made of it, so that the same patterns (a sign, a factor, a
+conjugate, one place off) are recognised in both.
+"""
+
+import numpy as np
+
+from ..gradcheck import Problem, check_problem
+from ..gradcheck.report import FAIL, INCONCLUSIVE
+from .box.student import Mistake
+
+TOLERANCE = 1e-8
+
+
+class Doubtful(RuntimeError):
+    """The checker could not decide: no fault of the student, and no points either way."""
+
+
+def values(what, got, expected, factors=None):
+    """Compare an array with the right one.
+
+    Parameters
+    ----------
+    what : str
+        What the lines call it.
+    got : object
+        Whatever student code returned.
+    expected : ndarray or float
+    factors : dict, optional
+        Words to an array that may be missing as a factor.
+
+    Returns
+    -------
+    list of str
+        What is wrong, in words; empty when nothing is.
+    """
+    expected = np.asarray(expected)
+    wrong = unfit(what, got, expected)
+    if wrong:
+        return wrong
+    got = np.asarray(got)
+    kind = np.complex128 if np.iscomplexobj(expected) else np.float64
+    got, expected = got.astype(kind), expected.astype(kind)
+    if np.allclose(got, expected, rtol=TOLERANCE, atol=1e-3 * TOLERANCE * peak(expected)):
+        return []
+    shape = expected.shape
+
+    def linear(w):
+        return np.sum((np.conj(expected) * w.reshape(shape)).real)
+
+    flat_factors = {name: np.asarray(a) for name, a in (factors or {}).items()}
+    problem = Problem(
+        linear, lambda w: got, {"w": np.ones(shape or (1,), kind)}, "gradient", factors=flat_factors
+    )
+    if not shape:
+        problem = Problem(linear, lambda w: got.reshape(1), {"w": np.ones(1, kind)}, "gradient")
+    report = check_problem(problem, tolerance=TOLERANCE, directions=1)
+    found = lines_of(report, what, "right")
+    return found or [f"{what} is wrong"]
+
+
+def peak(array):
+    """Find the largest absolute value."""
+    return np.max(np.abs(array), initial=0.0)
+
+
+def unfit(what, got, expected):
+    """List why an object cannot be an array like ``expected``."""
+    if got is None:
+        return [f"{what} is None: is a `return` missing?"]
+    if isinstance(got, tuple | dict | str):
+        kind = f"{len(got)} values" if isinstance(got, tuple) else f"a {type(got).__name__}"
+        return [f"{what} is {kind}; one array of shape {expected.shape} is wanted"]
+    got = np.asarray(got)
+    if got.shape != expected.shape:
+        turned = got.shape == expected.shape[::-1] and got.ndim > 1
+        hint = ": is it transposed?" if turned else ""
+        return [f"{what} has shape {got.shape}, {expected.shape} is wanted{hint}"]
+    if np.iscomplexobj(got) and not np.iscomplexobj(expected):
+        return [f"{what} is complex, a real array is wanted: is a real part missing?"]
+    if not np.isfinite(got).all():
+        return [f"{what} is not finite in {np.sum(~np.isfinite(got))} of {got.size} entries"]
+    return []
+
+
+def several(what, got, count):
+    """List why an object is not a tuple of ``count`` values."""
+    if isinstance(got, tuple) and len(got) == count:
+        return []
+    given = f"{len(got)} values" if isinstance(got, tuple) else "one value"
+    given = "nothing" if got is None else given
+    return [f"{what} must return {count} values, it returned {given}"]
+
+
+def gradient(what, f, pull, inputs, **known):
+    """Check a student's vjp against differences of ``f``; lists what is wrong.
+
+    Parameters
+    ----------
+    what : str
+    f : callable
+        The right forward function.
+    pull : callable
+        The student's: ``pull(g, *inputs)``.
+    inputs : tuple, dict or Views
+    **known : dict
+        ``factors`` and ``suspects``, as in :func:`streamrl_np.gradcheck.check`.
+    """
+    arrays = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+
+    def checked(*args, **named):
+        """Refuse here what is no gradient at all."""
+        claims = pull(*args, **named)
+        claims = list(claims) if isinstance(claims, tuple) else [claims]
+        wrong = [] if len(claims) == len(arrays) else several(what, tuple(claims), len(arrays))
+        for i, (claim, array) in enumerate(zip(claims, arrays, strict=False)):
+            wrong = wrong or unfit(f"{what}, result {i + 1},", claim, np.asarray(array))
+        if wrong:
+            raise Mistake(wrong[0])
+        pairs = zip(claims, arrays, strict=True)
+        return tuple(np.asarray(c).astype(np.result_type(a, np.float64)) for c, a in pairs)
+
+    problem = Problem(f, checked, inputs, **known)
+    report = check_problem(problem, name=what, tolerance=TOLERANCE, entries=64, directions=1)
+    return lines_of(report, what, "differences say")
+
+
+def lines_of(report, what, reference):
+    """Turn a report of the gradient checker into lines for a student."""
+    lines = [f"{what}: {problem}" for problem in report.problems]
+    for parameter in report.parameters:
+        if parameter.verdict != FAIL:
+            continue
+        entry = parameter.worst
+        name = entry.name.removeprefix("w") if what and parameter.name == "w" else entry.name
+        gap = "" if parameter.name == "w" else ": ∂L/∂"
+        hints = "".join(f"; {hint}" for hint in parameter.hints)
+        lines.append(
+            f"{what}{gap}{name} is {entry.claimed:.6g}, {reference} {entry.expected:.6g}{hints}"
+        )
+    if not lines and report.verdict == INCONCLUSIVE:
+        raise Doubtful(str(report))
+    return lines

@@ -1,0 +1,409 @@
+"""Run student code where it can do no harm: its own process, walls around it, and limits.
+
+The walls are bubblewrap's: no network, no file of the machine but Python and NumPy, nothing
+that can be written but a small /tmp, no new process. Inside stands a copy of the library from
+which the functions of the assignment are cut out.
+"""
+
+import ast
+import compileall
+import contextlib
+import json
+import os
+import pathlib
+import queue
+import shutil
+import signal
+import site
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+from . import seccomp
+from .box import wire
+from .box.student import Mistake
+
+PACKAGE = pathlib.Path(__file__).parents[1]
+ROOMS = ("arrays", "layers", "cells", "networks", "policies", "optimizers", "agents", "settings")
+OTHERS = ("extras", "gradcheck", "__init__")
+GRACE = 2.0  # seconds that a soft limit gets before the process is killed
+LIMITS = {
+    "memory": 1 << 30,  # bytes of address space
+    "cpu_seconds": 120,
+    "file": 1 << 20,  # bytes in any file
+    "processes": 32,
+    "scratch": 1 << 24,  # bytes in /tmp
+    "start_seconds": 30.0,
+    "cell_seconds": 5.0,
+    "call_seconds": 2.0,
+    "total_seconds": 60.0,
+}
+MISSING = """\
+cannot isolate student code: {why}
+  On Debian or Ubuntu: apt-get install bubblewrap (and, in a container, allow user namespaces).
+  If you trust every submission, or run in a machine that you will throw away: --no-isolation."""
+
+
+class BrokenEnvironment(RuntimeError):
+    """This machine cannot grade; says nothing about any student."""
+
+
+class Died(Exception):
+    """The student's process is gone; the message says how."""
+
+
+@contextlib.contextmanager
+def make_box(withheld):
+    """Make the directory that the student's process sees, for as long as the context lasts.
+
+    Parameters
+    ----------
+    withheld : tuple of str
+        Functions to cut out of the library: ``layers.linear_vjp``, ``agents.td.TD.update``.
+
+    Yields
+    ------
+    pathlib.Path
+    """
+    with tempfile.TemporaryDirectory(prefix="streamrl_np-box-") as name:
+        box = pathlib.Path(name)
+        fill_box(box, withheld)
+        yield box
+
+
+def fill_box(box, withheld):
+    """Copy the library, without what is withheld, and link the way to NumPy."""
+    target = box / PACKAGE.name
+    ignore = shutil.ignore_patterns("__pycache__")
+    for room in (*ROOMS, *OTHERS):
+        source = PACKAGE / room
+        if source.is_dir():
+            shutil.copytree(source, target / room, ignore=ignore)
+        else:
+            target.mkdir(exist_ok=True)
+            shutil.copy(source.with_suffix(".py"), target)
+    shutil.copytree(PACKAGE / "course" / "box", target / "course" / "box", ignore=ignore)
+    shutil.copy(PACKAGE / "course" / "swapping.py", target / "course")
+    (target / "course" / "__init__.py").write_text(QUIET_COURSE)
+    for name in withheld:
+        cut_out(target, name)
+    compileall.compile_dir(box, quiet=2)
+    for path in numpy_parts():
+        (box / path.name).mkdir()
+
+
+QUIET_COURSE = '''\
+"""Inside the box there is nothing to check with: the grader looks from outside."""
+
+from .swapping import swap
+
+
+def check(*args, **kwargs):
+    """Do nothing."""
+    return True
+'''
+
+
+def cut_out(package, name):
+    """Replace the body of a function in a copy of the library."""
+    parts = name.split(".")
+    depth = next(
+        i
+        for i in range(1, len(parts))
+        if (package.joinpath(*parts[:i])).with_suffix(".py").exists()
+    )
+    path = package.joinpath(*parts[:depth]).with_suffix(".py")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    body = tree.body
+    for part in parts[depth:]:
+        node = next(n for n in body if getattr(n, "name", None) == part)
+        body = node.body
+    words = f"{name} is yours to write: the library's own is not here while yours is graded"
+    node.body = ast.parse(f"raise NameError({words!r})").body
+    path.write_text(ast.unparse(tree), encoding="utf-8")
+
+
+def numpy_parts():
+    """List the directories that NumPy is made of."""
+    package = pathlib.Path(np.__file__).resolve().parent
+    return [p for p in (package, package.with_name("numpy.libs")) if p.is_dir()]
+
+
+def command(box, limits, isolated):
+    """Build the command line of the student's process.
+
+    Returns
+    -------
+    list of str
+    """
+    python = os.path.realpath(sys.executable)
+    worker = "{}/streamrl_np/course/box/worker.py"
+    tail = [python, "-I", "-S", "-B"]
+    given = json.dumps(limits)
+    if not isolated:
+        return [*tail, worker.format(box), given]
+    walls = [
+        shutil.which("bwrap") or "bwrap",
+        "--unshare-all",
+        "--unshare-user",
+        "--uid",
+        "65534",
+        "--gid",
+        "65534",
+    ]
+    walls += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "box"]
+    walls += [*system_directories(), *python_directory(), "--dev", "/dev"]
+    walls += ["--ro-bind", str(box), "/box"]
+    for path in numpy_parts():
+        walls += ["--ro-bind", str(path), f"/box/{path.name}"]
+    walls += ["--size", str(limits["scratch"]), "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    walls += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    if seccomp.program():
+        walls += ["--seccomp", "{seccomp}"]
+    return [*walls, *tail, worker.format("/box"), given]
+
+
+def system_directories():
+    """Show the system's programs and libraries, for reading."""
+    for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"):
+        if os.path.islink(name):
+            yield from ("--symlink", os.readlink(name), name)
+        elif os.path.isdir(name):
+            yield from ("--ro-bind", name, name)
+    yield from ("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache")
+    yield from hidden("/usr")
+
+
+def python_directory():
+    """Show Python itself where it is not the system's, without what is installed in it."""
+    base = os.path.realpath(sys.base_prefix)
+    if not within(base, "/usr"):
+        yield from ("--ro-bind", base, base)
+        yield from hidden(base)
+
+
+def hidden(top):
+    """Hide the installed packages below a directory, and this library if it lives there."""
+    places = {os.path.realpath(p) for p in (*site.getsitepackages(), site.getusersitepackages())}
+    places |= {str(pathlib.Path(sys.base_prefix).resolve() / p) for p in BASE_PACKAGES}
+    places.add(str(PACKAGE.parent.resolve()))
+    for place in sorted(places):
+        if place != top and within(place, top) and os.path.isdir(place):
+            yield from ("--tmpfs", place, "--remount-ro", place)
+
+
+VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+BASE_PACKAGES = [f"{lib}/{VERSION}/site-packages" for lib in ("lib", "lib64")]
+
+
+def within(path, top):
+    """Tell whether ``path`` is ``top`` or below it."""
+    return os.path.commonpath([path, top]) == top
+
+
+class Worker:
+    """One student process.
+
+    Parameters
+    ----------
+    box : Path
+        From :func:`make_box`.
+    limits : dict
+    isolated : bool
+
+    Raises
+    ------
+    BrokenEnvironment
+        If it does not start.
+    """
+
+    def __init__(self, box, limits=LIMITS, isolated=True):
+        arguments, pipes, read_end = command(box, limits, isolated), (), None
+        if isolated and shutil.which("bwrap") is None:
+            raise BrokenEnvironment(MISSING.format(why="bubblewrap is not installed"))
+        if "{seccomp}" in arguments:
+            read_end = seccomp.program_pipe()
+            pipes = (read_end,)
+            arguments[arguments.index("{seccomp}")] = str(read_end)
+        self.home = None if isolated else tempfile.TemporaryDirectory(prefix="streamrl_np-run-")
+        self.errors = tempfile.TemporaryFile()
+        environment = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+        environment |= dict(PATH="/usr/bin:/bin", HOME="/tmp", LANG="C.UTF-8")
+        try:
+            self.process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                env=without_numpy_path(environment, isolated),
+                cwd=self.home.name if self.home else None,
+                pass_fds=pipes,
+                start_new_session=True,
+            )
+        finally:
+            if read_end is not None:
+                os.close(read_end)
+        self.frames = queue.Queue()
+        threading.Thread(target=self.listen, daemon=True).start()
+        try:
+            hello = self.frames.get(timeout=limits["start_seconds"])
+        except queue.Empty:
+            hello = None
+        if hello != "ready":
+            words = self.said()
+            self.stop()
+            why = f"the student's process does not start ({words or hello})"
+            raise BrokenEnvironment(MISSING.format(why=why) if isolated else why)
+
+    def listen(self):
+        """Read frames until the process is gone."""
+        while True:
+            try:
+                self.frames.put(wire.read(self.process.stdout))
+            except (EOFError, OSError, ValueError) as error:
+                self.frames.put(error)
+                return
+
+    def said(self):
+        """Read the last line that the process wrote before student code ran."""
+        self.errors.seek(0)
+        lines = self.errors.read(10_000).decode(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else ""
+
+    def request(self, message, seconds):
+        """Ask, and wait for the answer.
+
+        Raises
+        ------
+        Died
+            If there is none in time; the process is stopped.
+        """
+        try:
+            wire.write(self.process.stdin, message)
+            reply = self.frames.get(timeout=seconds + GRACE)
+        except queue.Empty:
+            self.stop()
+            raise Died(f"it does not end within {seconds:g} s") from None
+        except OSError:
+            reply = EOFError()
+        if isinstance(reply, wire.WireError):
+            self.stop()
+            raise Died("it wrote into the grader's own channel") from None
+        if isinstance(reply, Exception):
+            self.stop()
+            raise Died(how_it_ended(self.process.returncode)) from None
+        return reply
+
+    def stop(self):
+        """Kill the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+        self.errors.close()
+        if self.home:
+            self.home.cleanup()
+            self.home = None
+
+
+def without_numpy_path(environment, isolated):
+    """Tell the process where NumPy is when no box shows it."""
+    parts = [] if isolated else [str(numpy_parts()[0].parent)]
+    return environment | {"STREAMRL_NP_NUMPY": ":".join(parts)}
+
+
+def how_it_ended(code):
+    """Say in words how a process ended."""
+    signals = {
+        signal.SIGKILL: "it was killed: too much memory or time",
+        signal.SIGXCPU: "it used up its processor time",
+        signal.SIGSEGV: "it crashed: out of memory, or a recursion without end",
+        signal.SIGXFSZ: "it wrote too large a file",
+    }
+    number = -code if code and code < 0 else (code or 0) - 128
+    return signals.get(number, f"it ended the process (code {code})")
+
+
+class Session:
+    """A student's cells, loaded in a worker that is started again when they kill it.
+
+    Parameters
+    ----------
+    start : callable
+        Makes a :class:`Worker`.
+    cells : list of (int, str)
+        Number and source of each cell.
+    limits : dict
+
+    Attributes
+    ----------
+    errors : list of str
+        What went wrong while the cells ran.
+    """
+
+    MOST_STARTS = 6
+
+    def __init__(self, start, cells, limits=LIMITS):
+        self.start, self.cells, self.limits = start, cells, limits
+        self.worker, self.starts, self.errors, self.skipped = None, 0, [], set()
+        self.deadline = None  # set when the first worker starts
+
+    def load(self):
+        """Start a worker and run the cells in it, without those that kill it."""
+        now = time.monotonic()
+        self.deadline = self.deadline or now + self.limits["total_seconds"]
+        if now > self.deadline:
+            self.close()
+            raise Mistake(f"the {self.limits['total_seconds']:g} s for the notebook are used up")
+        while self.worker is None:
+            if self.starts >= self.MOST_STARTS:
+                raise Mistake("the notebook stops its process again and again")
+            self.starts += 1
+            worker, errors = self.start(), []
+            try:
+                for number, source in self.cells:
+                    if number not in self.skipped:
+                        message = {"do": "run", "cell": number, "source": source}
+                        current = number
+                        reply = worker.request(message, self.limits["cell_seconds"])
+                        errors += lines_in(reply)
+            except Died as death:
+                self.skipped.add(current)
+                self.errors.append(f"cell {current}: {death}; it is left out")
+                continue
+            self.worker = worker
+            if self.starts == 1 + len(self.skipped):
+                self.errors += errors
+
+    def ask(self, harness, *arguments):
+        """Ask student code; raises Mistake."""
+        self.load()
+        message = {"do": "call", "ask": harness, "with": arguments}
+        try:
+            reply = self.worker.request(message, self.limits["call_seconds"])
+        except Died as death:
+            self.worker = None
+            raise Mistake(f"your code stops the process: {death}") from None
+        if isinstance(reply, dict) and "mistake" in reply:
+            raise Mistake(str(reply["mistake"])[:500])
+        return reply
+
+    def close(self):
+        """Stop the worker."""
+        if self.worker is not None:
+            self.worker.stop()
+            self.worker = None
+
+
+def lines_in(reply):
+    """Read the error lines out of a reply that may be anything."""
+    errors = reply.get("errors", ()) if isinstance(reply, dict) else ()
+    mistake = reply.get("mistake") if isinstance(reply, dict) else None
+    errors = errors if isinstance(errors, tuple) else ()
+    return [str(e)[:500] for e in (*errors, *([mistake] if mistake else ()))]

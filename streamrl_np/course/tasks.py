@@ -1,0 +1,144 @@
+"""Tasks of an assignment: what is asked, what it is worth, how it is judged."""
+
+import dataclasses
+import zlib
+
+import numpy as np
+
+from .box.student import Mistake
+from .judge import Doubtful
+
+SEED = 0  # of the checks that students see; the grader draws its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One thing to write.
+
+    Attributes
+    ----------
+    name : str
+        Column of grades.csv, and name of the cell that tests it.
+    points : int
+    judge : callable or None
+        ``judge(ask, rng, constants)`` returns lines on what is wrong, none if nothing is.
+        ``ask(harness, *arrays)`` asks the student's code. None: a person gives the points.
+    needs : tuple of str
+        Other tasks without which this one counts nothing.
+    """
+
+    name: str
+    points: int
+    judge: object
+    needs: tuple = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Assignment:
+    """A sheet of tasks.
+
+    Attributes
+    ----------
+    name : str
+        ``a1``.
+    folder : str
+        Below notebooks/assignments, and the notebook's name.
+    title : str
+    tasks : tuple of Task
+    withheld : tuple of str
+        What the library must not hold while student code runs: ``layers.linear_vjp``.
+    constants : dict
+        Name to (text in the notebook, other texts that a variant may put in its place).
+    limits : dict
+        Other limits than those of the sandbox: ``total_seconds``.
+    """
+
+    name: str
+    folder: str
+    title: str
+    tasks: tuple
+    withheld: tuple
+    constants: dict = dataclasses.field(default_factory=dict)
+    limits: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def points(self):
+        """Sum the points that the machine gives."""
+        return sum(task.points for task in self.tasks if task.judge)
+
+    def texts(self, variant):
+        """Choose the text of each constant: the default's, or that of the variant ``variant``."""
+        chosen = {name: text for name, (text, _) in self.constants.items()}
+        if variant is not None:
+            for name, (_, others) in sorted(self.constants.items()):
+                rng = np.random.default_rng([variant, zlib.crc32(f"{self.name} {name}".encode())])
+                chosen[name] = others[rng.integers(len(others))]
+        return chosen
+
+    def numbers(self, variant):
+        """Give the value of each constant."""
+        return {name: float(text) for name, text in self.texts(variant).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a task came to."""
+
+    task: str
+    points: int
+    of: int
+    lines: tuple = ()
+
+    @property
+    def right(self):
+        """Whether the points are had."""
+        return not self.lines
+
+
+def judge_task(assignment, task, ask, seed, variant=None):
+    """Judge one task on fresh inputs.
+
+    Parameters
+    ----------
+    assignment : Assignment
+    task : Task
+    ask : callable
+        ``ask(harness, *arrays)``; raises Mistake.
+    seed : int
+        Draws the inputs.
+    variant : int, optional
+
+    Returns
+    -------
+    Result
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(task.name.encode())])
+    try:
+        lines = task.judge(ask, rng, assignment.numbers(variant))
+    except Mistake as mistake:
+        lines = [str(mistake)]
+    return Result(task.name, 0 if lines else task.points, task.points, tuple(lines[:4]))
+
+
+def judge_all(assignment, ask, seed, variant=None, only=None):
+    """Judge every task that a machine can judge, or those named in ``only``.
+
+    Yields
+    ------
+    Result
+    """
+    wrong = set()
+    for task in assignment.tasks:
+        if task.judge is None or (only is not None and task.name not in only):
+            continue
+        result = judge_task(assignment, task, ask, seed, variant)
+        missing = [name for name in task.needs if name in wrong]
+        if missing and result.right:
+            line = f"this counts once {' and '.join(missing)} is right"
+            result = dataclasses.replace(result, points=0, lines=(line,))
+        if not result.right:
+            wrong.add(task.name)
+        yield result
+
+
+__all__ = ["Assignment", "Doubtful", "Mistake", "Result", "Task", "judge_all", "judge_task"]

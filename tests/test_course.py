@@ -1,0 +1,286 @@
+"""The course: sources, releases, checks, and the wall between student code and the grader."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from course_help import cells_of, judge_cells, needs_isolation
+
+from streamrl_np import cli, course, layers
+from streamrl_np.course import notebook, sandbox, seccomp, sources
+from streamrl_np.course.assignments import ASSIGNMENTS
+from streamrl_np.course.box import wire
+from streamrl_np.course.judge import values
+
+NAMES = list(ASSIGNMENTS)
+VARIED = [name for name, sheet in ASSIGNMENTS.items() if sheet.constants]
+
+
+def total(results):
+    return sum(result.points for result in results.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_has_all_points_and_the_release_none(name):
+    results, errors = judge_cells(name, cells_of("solutions", name))
+    assert total(results) == ASSIGNMENTS[name].points, [r for r in results.values() if r.lines]
+    assert errors == []
+    results, _ = judge_cells(name, cells_of("release", name))
+    assert total(results) == 0
+    assert all("not written yet" in result.lines[0] for result in results.values())
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_variant_fails_last_years_answers_and_only_those(name):
+    for variant in 1, 2:
+        sheet = ASSIGNMENTS[name]
+        texts, default = sheet.texts(variant), sheet.texts(None)
+        assert all(texts[key] != default[key] for key in texts)
+        results, _ = judge_cells(name, cells_of("solutions", name, variant), variant=variant)
+        assert total(results) == sheet.points, [r for r in results.values() if r.lines]
+        results, _ = judge_cells(name, cells_of("solutions", name), variant=variant)
+        assert total(results) < sheet.points
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_variants_release_speaks_of_its_own_numbers_alone(name):
+    sheet = ASSIGNMENTS[name]
+    text = json.dumps(sources.make("release", sheet, 3), ensure_ascii=False)
+    for key, (default, _) in sheet.constants.items():
+        assert default in json.dumps(sources.make("release", sheet, None), ensure_ascii=False)
+        assert not re.search(rf"(?<![\w.]){re.escape(default)}(?![\w.]*\w)", text), key
+        assert sheet.texts(3)[key] in text
+    assert "variant=3)" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sources_are_clean_and_tests_match_tasks(name):
+    sheet = ASSIGNMENTS[name]
+    source = json.loads(sources.path_of(sheet).read_text())
+    points = {}
+    for cell in source["cells"]:
+        role = cell["metadata"].get("nbgrader", {})
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [] and cell["execution_count"] is None
+        if role.get("grade"):
+            points[role["grade_id"].removeprefix("test_")] = role["points"]
+    assert points == {task.name: task.points for task in sheet.tasks}
+    ids = [cell["metadata"].get("nbgrader", {}).get("grade_id") for cell in source["cells"]]
+    ids = [i for i in ids if i]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_release_holds_no_solution_and_no_hidden_test(name):
+    sheet = ASSIGNMENTS[name]
+    source = sources.path_of(sheet).read_text()
+    hidden = "\n".join(
+        match
+        for cell in json.loads(source)["cells"]
+        for pattern in (notebook.HIDDEN, notebook.SOLUTION)
+        for match in [m.group(0) for m in pattern.finditer(notebook.source_of(cell))]
+    )
+    released = sources.make("release", sheet, None)
+    text = "\n".join(map(notebook.source_of, released["cells"]))
+    for mark in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN"):
+        assert mark not in text
+    lines = {line.strip() for line in hidden.splitlines() if len(line.strip()) > 25}
+    assert len(lines) > 5
+    assert [line for line in lines if line in text] == []
+
+
+def test_the_commands_write_and_check(tmp_path, capsys):
+    assert cli.main(["course", "release", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.count(".ipynb") == len(NAMES)
+    path = tmp_path / "out/a1_layers/a1_layers.ipynb"
+    assert cli.main(["check", "a1", str(path)]) == 1
+    assert "linear: not yet (0 of 1)" in capsys.readouterr().out
+    assert cli.main(["course", "solutions", str(tmp_path / "sol"), "--variant", "5"]) == 0
+    capsys.readouterr()
+    assert cli.main(["check", "a1", str(tmp_path / "sol/a1_layers/a1_layers.ipynb")]) == 0
+    assert "12 of 12 points" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["check", "a9", "x.ipynb"], "assignment must be one of a1"),
+        (["check", "a1", "x.ipynb"], "there is no file x.ipynb"),
+        (["grade", "a1", "nowhere"], "nowhere is not a directory"),
+        (["grade", "a1", "."], "holds no .ipynb and no .py file"),
+        (["grade", "a1", ".", "--workers", "0"], "workers must be at least 1, got 0"),
+        (["course", "release", "out", "--variant", "-1"], "variant must be at least 0, got -1"),
+        (["course", "release", "out", "--sources", "nowhere"], "there is no nowhere"),
+    ],
+)
+def test_bad_input_gets_one_sentence(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+
+
+def test_check_in_a_notebook(capsys):
+    mine = {"leaky_relu": lambda x: np.maximum(x, 0.01 * x), "leaky_relu_vjp": lambda g, x: g}
+    assert course.check("a1", "leaky_relu", namespace=mine)
+    assert "leaky_relu: right (1 of 1)" in capsys.readouterr().out
+    assert not course.check("a1", "leaky_relu_vjp", namespace=mine)
+    assert "∂L/∂x" in capsys.readouterr().out
+    with pytest.raises(sources.CourseError, match="task must be one of linear"):
+        course.check("a1", "leeky", namespace=mine)
+
+
+def test_swap_replaces_and_puts_back():
+    own = layers.leaky_relu
+    with pytest.raises(KeyError), course.swap(layers, leaky_relu=abs):
+        assert layers.leaky_relu(-2) == 2
+        raise KeyError
+    assert layers.leaky_relu is own
+    with pytest.raises(AttributeError, match="has no leeky to swap"), course.swap(layers, leeky=1):
+        pass
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (lambda a: -a, "the sign is flipped"),
+        (lambda a: 2 * a, "a constant factor: claimed = 2 × expected"),
+        (lambda a: a.T, "is it transposed?"),
+        (lambda a: a[0], "has shape (3,), (2, 3) is wanted"),
+        (lambda a: None, "is a `return` missing?"),
+        (lambda a: (a, a), "is 2 values"),
+        (lambda a: a * np.nan, "is not finite in 6 of 6"),
+        (lambda a: a + 1j, "is a real part missing?"),
+        (lambda a: a * np.array([[1], [3]]), "only entries with index 1 along axis 0"),
+    ],
+)
+def test_wrong_values_are_described(wrong, words):
+    a = np.random.default_rng(0).normal(size=(2, 3))
+    (line,) = values("it", wrong(a), a)
+    assert words in line
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        None,
+        (1, 2.5, "text", True, None),
+        {"a": np.arange(6.0).reshape(2, 3), "b": (np.ones(2, complex), {"c": np.float32(2)})},
+        (np.zeros((0, 3)), np.array(1 + 2j), np.array([True, False])),
+    ],
+)
+def test_what_travels_arrives(tree):
+    stream = io.BytesIO(wire.encode(tree))
+    np.testing.assert_equal(wire.read(stream), tree)
+
+
+@pytest.mark.parametrize("thing", [object(), {1, 2}, np.array([None]), np.array(["a"]), b"x"])
+def test_nothing_else_travels(thing):
+    with pytest.raises(wire.WireError):
+        wire.encode({"x": thing})
+
+
+@pytest.mark.parametrize(
+    "structure, body",
+    [
+        (b"{", b""),
+        (b'{"array": "|O", "shape": [1]}', b"12345678"),
+        (b'{"array": "<f8", "shape": [9]}', b"12345678"),
+        (b'{"array": "<f8", "shape": [-1]}', b""),
+        (b'{"array": "<f8", "shape": ["1"]}', b"12345678"),
+        (b'{"other": 1}', b""),
+        (b"1", b"left over"),
+        (b"[" * 100_000, b""),
+    ],
+)
+def test_forged_frames_are_refused(structure, body):
+    with pytest.raises(wire.WireError):
+        wire.decode(structure, body)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_box_holds_no_answer(name, tmp_path):
+    sheet = ASSIGNMENTS[name]
+    sandbox.fill_box(tmp_path, sheet.withheld)
+    for full in sheet.withheld:
+        *module, _ = full.split(".")
+        path = tmp_path.joinpath("streamrl_np", *module).with_suffix(".py")
+        text = path.read_text() if path.exists() else path.parent.with_suffix(".py").read_text()
+        assert f"{full} is yours to write" in text
+    inside = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.py")}
+    assert not [p for p in inside if "assignments" in p or "judge" in p or "grade.py" in p]
+
+
+def test_the_librarys_own_function_earns_nothing():
+    source = "from streamrl_np.layers import linear, linear_vjp"
+    results, _ = judge_cells("a1", [(1, source)])
+    assert total(results) == 0
+    assert "is yours to write" in results["linear"].lines[0]
+
+
+def probe(code, isolated=True):
+    """Run code in the box and bring back the text that it leaves in ``found``."""
+    with sandbox.make_box(()) as box:
+        session = sandbox.Session(lambda: sandbox.Worker(box, isolated=isolated), [(1, code)])
+        try:
+            return session.ask("value", "found")
+        finally:
+            session.close()
+
+
+OUTSIDE = """
+import os, pathlib
+found = ""
+try:
+    {attempt}
+    found = "it worked"
+except Exception as error:
+    found = f"{{type(error).__name__}}: {{error}}"
+"""
+
+
+@pytest.mark.parametrize(
+    "attempt, words",
+    [
+        ("open({outside!r}).read()", "FileNotFoundError"),
+        ("open('/etc/passwd').read()", "FileNotFoundError"),
+        ("pathlib.Path('/box/streamrl_np/layers.py').write_text('')", "Read-only file system"),
+        ("pathlib.Path('/usr/bin/x').write_text('')", "Read-only file system"),
+        ("pathlib.Path('/x').write_text('')", "Read-only file system"),
+        ("pathlib.Path('/dev/shm/x').write_text('')", "Read-only file system"),
+        ("pathlib.Path('/tmp/x').write_bytes(bytes(1 << 21))", "File too large"),
+        ("import socket; socket.socket()", "PermissionError"),
+        ("os.fork()", "PermissionError"),
+        ("import subprocess; subprocess.run(['true'])", "PermissionError"),
+        ("import threading; threading.Thread(target=print).start()", "RuntimeError"),
+        ("os.kill(1, 9); os.kill(os.getppid(), 9); raise OSError('still here')", "still here"),
+        ("import streamrl_np.course.judge", "ModuleNotFoundError"),
+        ("import gymnasium", "ModuleNotFoundError"),
+        ("x = bytearray(1 << 31)", "MemoryError"),
+    ],
+)
+def test_student_code_cannot(attempt, words, tmp_path):
+    needs_isolation()
+    outside = tmp_path / "secret"
+    outside.write_text("the answers")
+    attempt = attempt.replace("{outside!r}", repr(str(outside)))
+    assert words in probe(OUTSIDE.format(attempt=attempt))
+    assert outside.read_text() == "the answers"
+
+
+def test_the_filter_of_system_calls_is_whole():
+    for machine in seccomp.CALLS:
+        assert len(seccomp.program(machine)) % 8 == 0
+    assert seccomp.program("another") == b""
+
+
+def test_without_bubblewrap_the_grader_refuses_and_says_what_to_do(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "a.py").write_text("x = 1")
+    out = tmp_path / "grades.csv"
+    assert cli.main(["grade", "a1", str(tmp_path), "--out", str(out), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert "apt-get install bubblewrap" in error and "--no-isolation" in error
+    assert not out.exists()
