@@ -16,7 +16,6 @@ import numpy as np
 
 from ..arrays import Views
 from ..cells import rtu
-from ..envs.normalize import ObservationNormalizer, RewardScaler
 from . import configs, plots
 from .checkpoint import atomic_write
 from .loop import transitions
@@ -210,8 +209,7 @@ def measure(delay, steps, settings=None, every=10):
     experiment = configs.build("k-memory-chain", settings)
     env, rng = experiment.make_env(), np.random.default_rng(experiment.run.seed)
     agent = experiment.make_agent(env, rng)
-    observe = ObservationNormalizer(env.observation_space.shape[0], dtype=np.float64)
-    scale = RewardScaler(experiment.agent.discount)
+    observe, scale = experiment.make_normalizers(*env.observation_space.shape)
     at, returns, total = [], [], 0.0
     watched = Watched(8 * delay, lambda: len(returns) % every == 0)
     agent.critic.cell = watched

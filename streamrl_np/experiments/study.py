@@ -92,9 +92,13 @@ STUDIES = {"memory-chain": memory_chain_cells, "flagged-recall": flagged_recall_
 
 
 def job(study, cell, seed):
-    """Make the run of one seed of a cell: at most 300 000 steps, 500 000 for L ≥ 128."""
+    """Make the run of one seed of a cell.
+
+    MemoryChain gets at most 300 000 steps, 500 000 for L ≥ 128; FlaggedRecall 200 000.
+    """
     name, mode = METHODS[cell.method]
     r_min = rtu.ring(cell.length) if cell.ring == "long" else 0.0
+    steps = 200_000 if study == "flagged-recall" else 500_000 if cell.length >= 128 else 300_000
     settings = {
         "env.length": cell.length,
         "agent.name": cell.agent,
@@ -104,10 +108,12 @@ def job(study, cell, seed):
         "cell.mode": mode,
         "cell.units": cell.units,
         "cell.r_min": r_min,
-        "run.steps": 500_000 if cell.length >= 128 else 300_000,
+        "run.steps": steps,
         "run.stop_return": STOP,
         "run.seed": seed,
     }
+    if cell.agent == "actor-critic":
+        settings["agent.kappa_policy"] = 2.0
     experiment = configs.build(study, {key: str(value) for key, value in settings.items()})
     return sweep.Job(job_name(cell, seed), experiment, study)
 
