@@ -73,6 +73,15 @@ def make_parser():
     sweep.add_argument("--quiet", action="store_true", help="no progress bar")
     sweep.set_defaults(command=sweep_command)
 
+    watch = commands.add_parser("watch", help="let a trained agent play, and look at its memory")
+    watch.add_argument("directory", type=Path, metavar="RUN_DIR")
+    watch.add_argument("--episodes", type=int, default=1, metavar="N", help="of text (1)")
+    watch.add_argument("--steps", type=int, default=400, metavar="N", help="longest play (400)")
+    watch.add_argument("--seed", type=int, default=0, metavar="N", help="of what is played")
+    watch.add_argument("--out", type=Path, metavar="FILE", help="the GIF (RUN_DIR/watch.gif)")
+    watch.add_argument("--delay", type=float, default=0.2, metavar="S", help="seconds a step")
+    watch.set_defaults(command=watch_command)
+
     plot = commands.add_parser("plot", help="draw a sweep's learning curves and table")
     plot.add_argument("directory", type=Path, metavar="DIR")
     plot.set_defaults(command=plot_command)
@@ -218,6 +227,24 @@ def sweep_command(args):
         for path in curves.draw(directory):
             print(path)
     return 1 if failures else 0
+
+
+def watch_command(args):
+    """Let a trained agent play: a GIF for MuJoCo, text for anything else."""
+    from .experiments import watch
+
+    for name in ("episodes", "steps"):
+        if getattr(args, name) < 1:
+            raise SettingError(f"{name} must be a whole number, at least 1")
+    player = watch.Player(args.directory, args.seed)
+    if not player.drawn:
+        watch.tell(player, args.episodes, args.steps, args.delay)
+        return 0
+    path = args.out or args.directory / "watch.gif"
+    total = watch.film(player, path, args.steps)
+    print(f"{'return':>16}  {total:.4g}")
+    print(f"{'gif':>16}  {path}")
+    return 0
 
 
 def plot_command(args):

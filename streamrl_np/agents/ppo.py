@@ -183,11 +183,20 @@ class PPO:
         self.updates += 1
         if data.full:
             self.learn()
-        self.first[0] = terminated or truncated
-        if self.first[0]:
-            self.acting.reset()
-            self.judging.reset()
+        self.first[0] = False
+        if terminated or truncated:
+            self.reset()
         return Update(*self.log.tolist())
+
+    def reset(self):
+        """Step back to the start of an episode: h of the acting networks becomes zero."""
+        self.acting.reset()
+        self.judging.reset()
+        self.first[0] = True
+
+    def acting_network(self):
+        """Return the network whose memory the actions come from."""
+        return self.acting
 
     def learn(self):
         """Step both networks in place by several passes over the rollout, and empty it."""

@@ -60,9 +60,13 @@ class StreamAgent:
                 flush_denormals(learner.trace.flat)
                 flush_denormals(learner.network.state.flat)
 
+    def acting_network(self):
+        """Return the network whose memory the actions come from: the first."""
+        return next(iter(self.learners.values())).network
+
     def retention(self):
         """Say how much of each unit of the first network survives one step, (n,)."""
-        network = next(iter(self.learners.values())).network
+        network = self.acting_network()
         return network.cell.retention(network.p.cell)
 
     def check_error(self, delta, reward, observation, next_observation):

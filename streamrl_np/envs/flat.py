@@ -105,6 +105,11 @@ class Flat(gymnasium.Wrapper):
         Whether the last action (one-hot, or as it was clipped) and the last reward follow
         the observation; zeros at the first step of an episode.
 
+    Attributes
+    ----------
+    raw : object
+        The last observation as the environment gave it.
+
     Raises
     ------
     UnsupportedSpace
@@ -112,7 +117,7 @@ class Flat(gymnasium.Wrapper):
 
     def __init__(self, env, history=False):
         super().__init__(env)
-        self.history, act = history, env.action_space
+        self.history, self.raw, act = history, None, env.action_space
         self.size, self.write = encoder(env.observation_space)
         if isinstance(act, spaces.Discrete):
             self.action_space, self.decode = spaces.Discrete(int(act.n)), self.decode_choice
@@ -149,6 +154,7 @@ class Flat(gymnasium.Wrapper):
 
     def encode(self, observation):
         """Write an observation as one vector; what is left for the history stays zero."""
+        self.raw = observation
         out = np.zeros(self.observation_space.shape, self.dtype)
         self.write(observation, out[: self.size])
         return out

@@ -132,10 +132,7 @@ class Run:
 
     def arrays(self):
         """Name every array of the run; they are the live ones."""
-        parts = {"agent": self.agent, "observe": self.observe, "scale": self.scale}
-        return {
-            f"{part}.{k}": a for part, owner in parts.items() for k, a in owner.arrays().items()
-        }
+        return live_arrays(self.agent, self.observe, self.scale)
 
     def save(self):
         """Write a checkpoint, if all numbers are finite."""
@@ -254,6 +251,12 @@ class Run:
             "steps_per_second": round(p.step / p.seconds, 1) if p.seconds else None,
             "complete": p.step >= self.experiment.run.steps or self.solved(),
         }
+
+
+def live_arrays(agent, observe, scale):
+    """Name every array that a checkpoint holds; they are the live ones."""
+    parts = {"agent": agent, "observe": observe, "scale": scale}
+    return {f"{part}.{k}": a for part, owner in parts.items() for k, a in owner.arrays().items()}
 
 
 def versions():

@@ -1,0 +1,95 @@
+"""Watching a trained agent: what is shown, and that nothing of the run is touched."""
+
+import io
+
+import numpy as np
+import pytest
+
+from streamrl_np import cli
+from streamrl_np.experiments import configs, runner, watch
+
+SMALL = {"cell.units": "6", "network.width": "8", "run.steps": "600"}
+SMALL_PPO = {"agent.name": "ppo", "agent.rollout": "256", "agent.minibatches": "4"}
+
+
+def make_run(directory, name, **settings):
+    experiment = configs.build(name, {**SMALL, **settings})
+    runner.execute(runner.Run(experiment, directory, name), quiet=True)
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "name, settings, words",
+    [
+        ("memory-chain", {}, ["sees    cue", "to go", "h in ±", "return  +1"]),
+        ("popgym/RepeatFirstEasy", SMALL_PPO, ["sees    ", "reward  +0.0196", "┼"]),
+        ("memory-chain", {"cell.name": "mingru", "agent.name": "qrc"}, ["──", "h in ±"]),
+        ("memory-chain", {"cell.name": "feedforward"}, ["(no memory)"]),
+        ("gym:Pendulum-v1", {}, ["sees    [", "does    ["]),
+    ],
+)
+def test_text(name, settings, words, tmp_path):
+    before = make_run(tmp_path / "run", name, **settings)
+    out = io.StringIO()
+    returns = watch.tell(watch.Player(tmp_path / "run", seed=3), 4, 60, out=out)
+    for word in words:
+        assert word in out.getvalue()
+    assert len(returns) == 4
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+
+def test_the_player_sees_and_does_what_the_trained_agent_would(tmp_path):
+    make_run(tmp_path / "run", "memory-chain")
+    run, player = runner.load(tmp_path / "run"), watch.Player(tmp_path / "run")
+    run.close()
+    moments = list(player.play())
+    assert len(moments) == 17 and moments[-1].total in (-1, 1)
+    run.agent.reset()
+    raw, _ = run.env.reset(seed=watch.episode_seed(0, 0))
+    for moment in moments:
+        run.agent.act(run.observe.look(raw))
+        assert (moment.memory == run.agent.actor.state.h).all()
+        raw = run.env.step(moment.action)[0]
+
+
+def test_looking_does_not_teach_the_normaliser():
+    observe, _ = configs.build("memory-chain").make_normalizers(2)
+    for x in np.random.default_rng(0).normal(size=(5, 2)):
+        seen = observe(x)
+    count = float(observe.moments.count)
+    assert (observe.look(x) == seen).all() and float(observe.moments.count) == count
+
+
+def test_the_plane():
+    lines = watch.plane(np.array([1, 1j, -1, 0, 0]), 9, 5)
+    assert lines[0] == "    .    " and lines[2] == ".───:───." and lines[4] == "    │    "
+    assert lines[5].strip() == "h in ±1"
+
+
+def test_a_gif_of_mujoco(tmp_path, capsys):
+    Image = pytest.importorskip("PIL.Image")
+    make_run(tmp_path / "run", "mujoco/Hopper-P", **{"run.steps": "200"})
+    if cli.main(["watch", str(tmp_path / "run"), "--steps", "12"]):
+        assert "MuJoCo cannot draw here" in capsys.readouterr().err
+        pytest.skip("no OpenGL")
+    assert "watch.gif" in capsys.readouterr().out
+    with Image.open(tmp_path / "run" / "watch.gif") as gif:
+        assert gif.format == "GIF" and gif.n_frames >= 2
+        first = np.asarray(gif.convert("RGB"), int)
+        gif.seek(gif.n_frames - 1)
+        last = np.asarray(gif.convert("RGB"), int)
+    half = first.shape[1] // 2
+    assert np.ptp(first[:, :half]) > 100, "the robot's half is not blank"
+    assert (np.abs(first - last)[:, :half] > 30).any() and (
+        np.abs(first - last)[:, half:] > 30
+    ).any()
+
+
+def test_what_cannot_be_watched(tmp_path, capsys):
+    assert cli.main(["watch", str(tmp_path)]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    make_run(tmp_path / "run", "memory-chain")
+    assert cli.main(["watch", str(tmp_path / "run"), "--steps", "0"]) == 2
+    (tmp_path / "run" / "checkpoint.npz").unlink()
+    assert cli.main(["watch", str(tmp_path / "run")]) == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
