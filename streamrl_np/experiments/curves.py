@@ -236,8 +236,10 @@ def draw_published(axes, experiment):
 def table(groups):
     """Write every arm's final return as Markdown: interquartile mean and 95 % interval."""
     rng = np.random.default_rng(0)
-    rows = ["| experiment | arm | seeds | steps | final return [95 %] | normalised | steps/s |"]
-    rows.append("|---|---|---|---|---|---|---|")
+    rows = [
+        "| experiment | arm | seeds | steps | final return [95 %] | least | normalised | steps/s |"
+    ]
+    rows.append("|---|---|---|---|---|---|---|---|")
     for experiment, lines in groups.items():
         for arm in lines:
             value = float(iqm(arm.finals))
@@ -248,17 +250,18 @@ def table(groups):
                 text += f" [{low:.{digits}f}, {high:.{digits}f}]"
             scaled = f"{normalised(experiment, value):.2f}" if experiment in RANGES else ""
             speed = "" if np.isnan(arm.speed) else f"{arm.speed:.0f}"
-            cells = experiment, arm.label, len(arm.seeds), arm.steps, text, scaled, speed
+            least = f"{arm.finals.min():.{digits}f}"
+            cells = experiment, arm.label, len(arm.seeds), arm.steps, text, least, scaled, speed
             rows.append("| " + " | ".join(map(str, cells)) + " |")
         if experiment in PUBLISHED:
             streaming, ppo, frames = PUBLISHED[experiment]
             for label, value in ("streaming", streaming), ("PPO", ppo):
-                numbers = ("", value) if experiment in RANGES else (value, "")
+                numbers = ("", "", value) if experiment in RANGES else (value, "", "")
                 cells = experiment, f"*published {label}*", "", frames, *numbers, ""
                 rows.append("| " + " | ".join(map(str, cells)) + " |")
     return (
         "\n".join(rows) + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
-        "interquartile mean over seeds with its 95 % bootstrap interval.\n"
+        "interquartile mean over seeds with its 95 % bootstrap interval, and the least of them.\n"
     )
 
 

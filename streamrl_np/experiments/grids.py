@@ -118,7 +118,15 @@ def ppo_search(experiment):
     return cross(experiment, common, values)
 
 
+def ring_arms(length):
+    """MemoryChain: the ring that follows the chain's length beside the published one."""
+    rings = {"ring by length": {}, "ring [0, 1]": {"cell.r_min": "0.0"}, MEMORYLESS: FEEDFORWARD}
+    return arms(["memory-chain"], rings, {"env.length": str(length)})
+
+
 SWEEPS = {
+    "ring-16": lambda: ring_arms(16),
+    "ring-64": lambda: ring_arms(64),
     "popgym": popgym_arms,
     "mujoco": lambda: mujoco_arms("Hopper-P", "HalfCheetah-P"),
     "mujoco-rest": lambda: mujoco_arms(
