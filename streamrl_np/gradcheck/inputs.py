@@ -1,5 +1,6 @@
 """The inputs of a checked function: arrays under names, one flat vector, and back."""
 
+import copy
 import inspect
 
 import numpy as np
@@ -52,6 +53,16 @@ class Inputs:
             raise InputError("there is nothing to differentiate: no input was given")
         self.names, self.arrays = list(named), list(named.values())
         self.dtype = min((real_dtype(a.dtype) for a in self.arrays), key=lambda t: t.itemsize)
+
+    def cast(self, dtype):
+        """Make the same inputs in another float dtype."""
+        other = copy.copy(self)
+        other.dtype = np.dtype(dtype)
+        complex_ = COMPLEX[other.dtype]
+        other.arrays = [
+            a.astype(complex_ if np.iscomplexobj(a) else other.dtype) for a in self.arrays
+        ]
+        return other
 
     def flat(self, dtype):
         """Put all inputs into one new flat vector of a float ``dtype``."""

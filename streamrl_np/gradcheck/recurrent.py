@@ -15,6 +15,7 @@ import numpy as np
 from .. import cells, networks
 from ..arrays import Complex, Views
 from ..cells import CELLS
+from . import large
 from .check import Problem
 from .registry import Check, derivatives_of
 from .sequence import Sequence, check_sequence
@@ -24,6 +25,7 @@ CLAIMS = {
     "tbptt1": "the gradient of each step with the state before it held still",
     "frozen": "no gradient",
 }
+FULL_SIZE = {"gru": dict(n=16, d=16, steps=100, starts=(0, 30, 65))}  # dense: n times the work
 ENCODER = "the encoder's and the observation's are gradients of one step"
 
 
@@ -50,6 +52,9 @@ def cell_checks(name):
         covers = (f"cells.{name}.vjp", f"gradcheck.twins.{name}_vjp")
         covers += ("gradcheck.twins.rtu_turn_vjp",) if name.startswith("rtu") else ()
         yield Check(f"cells.{name}, four ways, {mode}", covers, run_=four_ways(name, mode))
+    size = FULL_SIZE.get(name, {})
+    words = "{n} units, {steps} steps".format(**size) if size else "full size"
+    yield Check(f"cells.{name}, {words}", run_=large.full_size_run(make_cell, name, **size))
     for covered in unrolled:
         past = covered.endswith(".sensitivity_vjp")
         words, make = ("its past", past_problem) if past else ("unrolled", unrolled_problem)
@@ -194,6 +199,10 @@ def network_checks(name):
         yield Check(
             f"networks, {name}, {mode}", covers, network_problem(name, mode), options=options
         )
+    if name == "rtu":
+        problem = network_problem(name, "rtrl", n=192, width=64, inputs=8)
+        options = dict(entries=2, directions=2)
+        yield Check("networks, rtu, full size", covers, problem, options=options)
     if hasattr(CELLS[name], "unroll"):
         covers = ("networks.dense_vjp", "networks.Network.unroll_vjp")
         for mode in cells.MODES:
@@ -209,7 +218,7 @@ def twin(net, p):
     return other
 
 
-def network_problem(name, mode, n=3, width=4, inputs=3, outputs=2, steps=5, starts=(0, 2)):
+def network_problem(name, mode, n=2, width=4, inputs=3, outputs=2, steps=5, starts=(0, 2)):
     """Make the Problem of a network's gradient at the last step of its second episode."""
 
     def problem(rng):

@@ -18,6 +18,7 @@ import zlib
 
 import numpy as np
 
+from . import large
 from .check import check_problem
 from .report import Report
 
@@ -65,7 +66,11 @@ class Check:
             if self.problem is None:
                 report = self.run_(self.rng(seed))
             else:
-                report = check_problem(self.problem(self.rng(seed)), seed=seed, **self.options)
+                problem = self.problem(self.rng(seed))
+                report = check_problem(problem, seed=seed, **self.options)
+                if not report.problems:
+                    single = large.single_precision(problem, self.rng(seed))
+                    report = dataclasses.replace(report, single=single)
         except Exception as error:
             words = f"it stopped with {type(error).__name__}: {error}"
             report = Report(self.name, (), 0.0, (words,))

@@ -71,6 +71,8 @@ class Report:
         What is wrong beyond single numbers: a function that changes its input, a wrong shape.
     claim : str
         For what is deliberately not a full gradient: what it claims to be, and was checked as.
+    single : Entry or None
+        The same derivative in float32 beside itself in float64.
     divergence : Divergence or None
         Of a sequence: where one way to its gradient departs from the others.
     """
@@ -83,11 +85,13 @@ class Report:
     notes: tuple = ()
     seconds: float = 0.0
     divergence: Divergence | None = None
+    single: Entry | None = None
 
     @property
     def verdict(self):
         """Combine the problems and the verdicts of all parameters."""
         own = [FAIL] if self.problems else []
+        own += [self.single.verdict] if self.single else []
         none = [] if self.parameters or self.problems else [INCONCLUSIVE]
         return gather(own + none + [p.verdict for p in self.parameters])
 
@@ -121,6 +125,9 @@ class Report:
             lines += table([HEADER, *(row(p) for p in self.parameters)])
             lines += [f"  {p.name}: {hint}" for p in self.parameters for hint in p.hints]
             lines.append(f"  An error counts from {self.tolerance:.0e} on.")
+        if self.single and self.single.verdict == FAIL:
+            e = self.single
+            lines.append(f"  {e.name}: {e.claimed:.9g}, in float64 {e.expected:.9g}")
         return "\n".join(lines + [f"  {note}" for note in self.notes])
 
 

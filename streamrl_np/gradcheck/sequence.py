@@ -82,13 +82,17 @@ class Ways(NamedTuple):
 
 def by_rtrl(s):
     """Differentiate by the library's sensitivities."""
-    cell, state, grad, rows = CELLS[s.name], s.state(s.mode), s.p.like(), []
+    return np.array([row.copy() for row in gradients_by_rtrl(s, s.p.like())])
+
+
+def gradients_by_rtrl(s, grad):
+    """Walk through the sequence; yields ``grad.flat``, overwritten with ∂ℓ_t/∂p at each step."""
+    cell, state = CELLS[s.name], s.state(s.mode)
     for t, (x, g) in enumerate(zip(s.xs, s.gs, strict=True)):
         if t in s.starts:
             state.flat[:] = 0
         cell.vjp(s.p, state, cell.advance(s.p, state, x, s.mode), g, grad)
-        rows.append(grad.flat.copy())
-    return np.array(rows)
+        yield grad.flat
 
 
 def twin_states(s, p):
@@ -165,6 +169,23 @@ def by_differences(s):
         columns.append(differences.derivative(phi, 0.01 * DIFFERENCES * SMALL, size).value)
         wide.flat[i] = z[i]
     return np.array(columns, float).T
+
+
+def loss_along(s, v):
+    """Make φ(step) = Σ ℓ_t with all parameters moved by ``step`` · v, in extended precision."""
+    wide, cell = s.p.copy(np.longdouble), CELLS[s.name]
+    still, xs = wide.flat.copy(), s.xs.astype(np.longdouble)
+
+    def phi(step):
+        wide.flat[:] = still + step * v
+        state, total = s.state("frozen", np.longdouble), np.longdouble(0)
+        for t, (x, g) in enumerate(zip(xs, s.gs, strict=True)):
+            if t in s.starts:
+                state.flat[:] = 0
+            total += g @ cell.advance(wide, state, x, "frozen").y
+        return total
+
+    return phi
 
 
 def by_complex_step(s):
