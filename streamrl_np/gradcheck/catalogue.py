@@ -124,10 +124,10 @@ def softplus(rng):
 
 def by_output(name, size=6):
     """Register a layer whose vjp takes the layer's output: one sample and a batch."""
-    forward, vjp = getattr(layers, name), getattr(layers, f"{name}_vjp")
 
     @entry(f"layers.{name}", f"layers.{name}_vjp")
     def problem(rng):
+        forward, vjp = getattr(layers, name), getattr(layers, f"{name}_vjp")
         x = rng.normal(size=(2, size))
         return Problem(forward, lambda g, x: vjp(g, forward(x)), (x,))
 

@@ -202,10 +202,15 @@ def entry(name, claimed, expected, uncertainty, jump, scale, tolerance):
     beyond what both leave open, and is inconclusive between and wherever the slopes to the
     left and to the right differ.
     """
-    error, doubt = abs(claimed - expected) / scale, uncertainty / scale  # (eq. G6)
     if not math.isfinite(claimed):
-        verdict = FAIL
-    elif not doubt <= math.sqrt(tolerance) or abs(jump) > KINK * scale + 10 * uncertainty:
+        numbers = map(float, (claimed, expected, uncertainty, math.inf))
+        return Entry(name, *numbers, FAIL)
+    error, doubt = abs(claimed - expected) / scale, uncertainty / scale  # (eq. G6)
+    if (
+        math.isnan(doubt)
+        or not doubt <= math.sqrt(tolerance)
+        or abs(jump) > KINK * scale + 10 * uncertainty
+    ):
         verdict = INCONCLUSIVE
     elif error <= tolerance and doubt <= tolerance:
         verdict = PASS

@@ -142,8 +142,8 @@ def name_arrays(arrays, f):
     arrays = arrays if isinstance(arrays, tuple | list) else (arrays,)
     try:
         names = list(inspect.signature(f).parameters)[: len(arrays)]
-    except (TypeError, ValueError):  # a ufunc has no signature
-        names = ["x"] if len(arrays) == 1 else []
+    except (TypeError, ValueError):  # not every built-in has a signature
+        names = []
     names += [f"input{i}" for i in range(len(names), len(arrays))]
     return dict(zip(names, arrays, strict=True))
 

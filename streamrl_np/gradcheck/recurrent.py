@@ -9,13 +9,14 @@ a function, written out here, and differences are taken of that function.
 # n units, d inputs (of the cell) or width (of a network), T steps
 
 import copy
+from functools import partial
 
 import numpy as np
 
 from .. import cells, networks
 from ..arrays import Complex, Views
 from ..cells import CELLS
-from . import large
+from . import large, suspects
 from .check import Problem
 from .registry import Check, derivatives_of
 from .sequence import Sequence, check_sequence
@@ -99,6 +100,13 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
 
             return np.stack(walk(v, step))
 
+        def made(mistake, g, v):
+            """Compute the RTU's gradient with one mistake made."""
+            found = v.like()
+            at = np.concatenate([xs[:-1], [v.x]])
+            found.p.flat[:] = suspects.rtu_sum(v.p, at, g, starts, mistake).flat
+            return found
+
         def vjp(g, v):
             total, grad = v.like(), v.p.like()
 
@@ -111,7 +119,12 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
             total.x = walk(v, step)[-1]
             return total
 
-        return Problem(exact if mode == "rtrl" else one_step, vjp, inputs, claim=CLAIMS[mode])
+        known = {}
+        if name == "rtu" and mode == "rtrl":
+            for mistake, words in suspects.MISTAKES.items():
+                known[words] = partial(made, mistake)
+        claim = exact if mode == "rtrl" else one_step
+        return Problem(claim, vjp, inputs, claim=CLAIMS[mode], suspects=known)
 
     return problem
 

@@ -43,7 +43,7 @@ class ReferenceNetwork:
 
     def __init__(self, network):
         name = next(name for name, cell in cells.CELLS.items() if cell is network.cell)
-        self.twin, self.mode, self.blocks = twins.TWINS[name], network.mode, network.blocks
+        self.twin, self.mode, self.blocks = twins.twin(name), network.mode, network.blocks
         self.p = network.p.copy()
         units = network.cell.feature_count(1)  # features a unit
         cell_units = network.p.head.W.shape[1] if not self.blocks else None

@@ -67,7 +67,7 @@ class Sequence:
 
     def twin(self):
         """Find the cell's twin; returns (twin, its zero state)."""
-        twin = twins.TWINS[self.name]
+        twin = twins.twin(self.name)
         return twin, np.zeros(twin.parts * self.n)
 
 

@@ -167,15 +167,11 @@ def feedforward_vjp(p, h, x, gh, gy):
     return {"W": np.outer(g, x)}, gh, g @ p["W"]
 
 
-def twin(step, vjp, parts):
-    """Put a twin's functions together; it carries ``parts`` · n real numbers."""
-    return types.SimpleNamespace(step=step, vjp=vjp, parts=parts)
+PARTS = {"rtu": 2, "rtu_nonlinear": 2, "mingru": 1, "gru": 1, "feedforward": 0}  # numbers a unit
 
 
-TWINS = {
-    "rtu": twin(rtu, rtu_vjp, 2),
-    "rtu_nonlinear": twin(rtu_nonlinear, rtu_nonlinear_vjp, 2),
-    "mingru": twin(mingru, mingru_vjp, 1),
-    "gru": twin(gru, gru_vjp, 1),
-    "feedforward": twin(feedforward, feedforward_vjp, 0),
-}
+def twin(name):
+    """Find a cell's twin: its ``step``, its ``vjp``, and how many numbers a unit carries."""
+    return types.SimpleNamespace(
+        step=globals()[name], vjp=globals()[f"{name}_vjp"], parts=PARTS[name]
+    )
