@@ -190,6 +190,18 @@ def test_the_next_value_is_zero_after_the_end_and_the_critics_after_a_cut():
     assert first == again, "both steps are the first of an episode"
 
 
+def test_the_next_value_is_the_critics_look_ahead():
+    config = ppo.Config(rollout=8, segment=2, minibatches=2)
+    agent = ppo.PPO(2, Categorical(2), np.random.default_rng(0), config)
+    agent.learn = lambda: None
+    xs, expected = np.random.default_rng(1).normal(size=(9, 2)).astype("f4"), []
+    for t in range(8):
+        action = agent.act(xs[t])
+        expected.append(0.0 if t == 4 else agent.judging.peek(xs[t + 1])[0])
+        agent.update(xs[t], action, 1.0, xs[t + 1], t == 4, t == 6)
+    assert (agent.rollout.next_values == np.array(expected, "f4")).all()
+
+
 def test_adam_against_the_published_algorithm():
     rng = np.random.default_rng(0)
     w, gradients = np.zeros(4), rng.normal(size=(5, 4))

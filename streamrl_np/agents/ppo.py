@@ -177,8 +177,11 @@ class PPO:
         data.observations[t], data.actions[t], data.rewards[t] = observation, action, reward
         data.log_probs[t], data.values[t] = self.acted
         data.starts[t], data.ends[t] = self.first[0], terminated or truncated
-        # the next act would find the same value; asking now keeps the order simple
-        data.next_values[t] = 0.0 if terminated else self.judging.peek(next_observation)[0]
+        if t and not data.starts[t]:
+            data.next_values[t - 1] = data.values[t]  # the episode went on to here
+        cut = truncated or t + 1 == len(data.rewards)
+        look = cut and not terminated  # nothing will tell this value later
+        data.next_values[t] = self.judging.peek(next_observation)[0] if look else 0.0
         data.count += 1
         self.updates += 1
         if data.full:
