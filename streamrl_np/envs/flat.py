@@ -109,6 +109,8 @@ class Flat(gymnasium.Wrapper):
     ----------
     raw : object
         The last observation as the environment gave it.
+    taken : int or ndarray
+        The last action as the history shows it.
 
     Raises
     ------
@@ -117,7 +119,7 @@ class Flat(gymnasium.Wrapper):
 
     def __init__(self, env, history=False):
         super().__init__(env)
-        self.history, self.raw, act = history, None, env.action_space
+        self.history, self.raw, self.taken, act = history, None, None, env.action_space
         self.size, self.write = encoder(env.observation_space)
         if isinstance(act, spaces.Discrete):
             self.action_space, self.decode = spaces.Discrete(int(act.n)), self.decode_choice
@@ -147,8 +149,7 @@ class Flat(gymnasium.Wrapper):
         observation, reward, terminated, truncated, info = self.env.step(action)
         out = self.encode(observation)
         if self.history:
-            taken = action if self.decode == self.clip else self.last
-            self.write_action(taken, out[self.size : -1])
+            self.write_action(self.taken, out[self.size : -1])
             out[-1] = reward
         return out, reward, bool(terminated), bool(truncated), info
 
@@ -161,12 +162,12 @@ class Flat(gymnasium.Wrapper):
 
     def decode_choice(self, action):
         """Turn 0 … n − 1 into the environment's own numbers."""
-        self.last = action
+        self.taken = action
         return int(action) + int(self.env.action_space.start)
 
     def decode_choices(self, action):
         """Turn the number of a combination into the choices that it stands for."""
-        self.last = action
+        self.taken = action
         space = self.env.action_space
         choices = np.unravel_index(int(action), tuple(np.ravel(space.nvec).tolist()))
         return np.array(choices, space.dtype).reshape(space.shape) + space.start
@@ -174,7 +175,8 @@ class Flat(gymnasium.Wrapper):
     def clip(self, action):
         """Keep an action within the environment's box."""
         box = self.env.action_space
-        return np.clip(action, box.low, box.high).astype(box.dtype)
+        self.taken = np.clip(action, box.low, box.high).astype(box.dtype)
+        return self.taken
 
 
 def contains_double(space):
