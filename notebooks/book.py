@@ -1,0 +1,80 @@
+"""What the notebooks share: how figures look, how the library's source is shown, a short run."""
+
+import inspect
+import textwrap
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown
+
+from streamrl_np.envs.normalize import ObservationNormalizer, RewardScaler
+from streamrl_np.experiments.loop import transitions
+from streamrl_np.experiments.plots import COLOURS
+
+plt.rcParams.update(
+    {
+        "axes.grid": True,
+        "axes.prop_cycle": plt.cycler(color=COLOURS),
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "figure.constrained_layout.use": True,
+        "figure.dpi": 100,
+        "figure.figsize": (7.0, 3.2),
+        "font.size": 11,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "lines.linewidth": 1.8,
+        "savefig.bbox": "standard",
+    }
+)
+np.set_printoptions(precision=4, suppress=True, linewidth=100)
+
+
+def source(*things):
+    """Show the library's own source of functions and classes."""
+    text = "\n\n".join(textwrap.dedent(inspect.getsource(thing)) for thing in things)
+    return Markdown(f"```python\n{text.rstrip()}\n```")
+
+
+def table(header, rows):
+    """Show rows as a table; floats get four digits."""
+    cells = [
+        [f"{c:.4g}" if isinstance(c, float | np.floating) else str(c) for c in r] for r in rows
+    ]
+    lines = [[c.replace("|", r"\|") for c in line] for line in (header, *cells)]
+    lines.insert(1, ["---"] * len(header))
+    return Markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
+
+def live(experiment, steps=None):
+    """Let the experiment's agent live for ``steps`` steps, writing nothing to disk.
+
+    Returns
+    -------
+    agent : object
+    observe : ObservationNormalizer
+        As the run left it.
+    history : list of Transition
+    """
+    seed = experiment.run.seed
+    env = experiment.make_env()
+    agent = experiment.make_agent(env, np.random.default_rng(seed))
+    observe = ObservationNormalizer(
+        env.observation_space.shape[0], experiment.normalize.observations
+    )
+    scale = RewardScaler(experiment.agent.discount, experiment.normalize.rewards)
+    life = transitions(env, agent, observe, scale, seed)
+    history = [t for _, t in zip(range(steps or experiment.run.steps), life, strict=False)]
+    return agent, observe, history
+
+
+def returns(history):
+    """Sum the rewards of each finished episode; returns (step at its end, return)."""
+    totals, ends, total = [], [], 0.0
+    for step, transition in enumerate(history, 1):
+        total += transition.reward
+        if transition.done:
+            totals.append(total)
+            ends.append(step)
+            total = 0.0
+    return np.array(ends), np.array(totals)
