@@ -1,11 +1,13 @@
 """What the notebooks share: how figures look, how the library's source is shown, a short run."""
 
 import inspect
+import tempfile
 import textwrap
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from IPython.display import Markdown
+from IPython.display import Image, Markdown, display
 
 from streamrl_np.envs.normalize import ObservationNormalizer, RewardScaler
 from streamrl_np.experiments.loop import transitions
@@ -59,10 +61,9 @@ def live(experiment, steps=None):
     seed = experiment.run.seed
     env = experiment.make_env()
     agent = experiment.make_agent(env, np.random.default_rng(seed))
-    observe = ObservationNormalizer(
-        env.observation_space.shape[0], experiment.normalize.observations
-    )
-    scale = RewardScaler(experiment.agent.discount, experiment.normalize.rewards)
+    flags, inputs = experiment.normalize, env.observation_space.shape[0]
+    observe = ObservationNormalizer(inputs, flags.observations)
+    scale = RewardScaler(experiment.agent.discount, flags.rewards)
     life = transitions(env, agent, observe, scale, seed)
     history = [t for _, t in zip(range(steps or experiment.run.steps), life, strict=False)]
     return agent, observe, history
@@ -78,3 +79,30 @@ def returns(history):
             ends.append(step)
             total = 0.0
     return np.array(ends), np.array(totals)
+
+
+def results(*parts):
+    """Find a directory of committed results, docs/results/…, wherever the kernel was started."""
+    return Path(__file__).resolve().parent.parent.joinpath("docs", "results", *parts)
+
+
+def picture(draw):
+    """Show what ``draw(path)`` writes: the library's own figures."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "figure.png"
+        draw(path)
+        plt.switch_backend("module://matplotlib_inline.backend_inline")  # drawing left it
+        return Image(path.read_bytes(), width=900) if path.exists() else None
+
+
+def committed(name, command):
+    """Show the tables and figures of docs/results/NAME, or say what makes them."""
+    directory = results(name)
+    print(f"made by: {command}")
+    shown = False
+    for path in sorted(directory.glob("**/table.md")) + sorted(directory.glob("**/*.png")):
+        shown = True
+        text = path.suffix == ".md"
+        display(Markdown(path.read_text(encoding="utf-8")) if text else Image(path, width=760))
+    if not shown:
+        print(f"docs/results/{name} holds no results yet.")

@@ -25,7 +25,7 @@ MODES = ("rtrl", "tbptt1", "frozen")
 class Config:
     """Which cell, how large, how its gradient is taken, and the ring that |λ| is drawn from."""
 
-    name: str = setting("rtu", "the cell", choices=tuple(CELLS))
+    name: str = setting("rtu", "the cell", choices=CELLS)  # a cell added later counts
     units: int = setting(192, "n, units in the cell", low=1)
     mode: str = setting("rtrl", "gradient: exact, one-step, or none", choices=MODES)
     r_min: float = setting(0.9, "least |λ| at the start", low=0, high=1)
