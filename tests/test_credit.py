@@ -18,14 +18,14 @@ def make(mode):
     return net, rng.normal(size=(T, 2))
 
 
-def discounted_values(net, observations, j, shift):
-    """Compute Σ_k decay^(T−1−k) v_k with the cell's parameters shifted at step j alone."""
+def discounted_values(net, observations, j, last, shift):
+    """Compute Σ_k decay^(last−k) v_k with the cell's parameters shifted at step j alone."""
     flat = net.p.flat.astype(np.longdouble)
     twin = networks.Network.__new__(networks.Network)
     twin.__dict__.update(net.__dict__)
     twin.mode, twin.state = "frozen", Views(net.state.layout, np.longdouble)
     total = 0.0
-    for k, x in enumerate(observations.astype(np.longdouble)):
+    for k, x in enumerate(observations[: last + 1].astype(np.longdouble)):
         twin.p = Views(net.p.layout, flat=flat.copy())
         if k == j:
             twin.p.cell.flat[:] += shift
@@ -35,33 +35,47 @@ def discounted_values(net, observations, j, shift):
 
 def test_credit_of_exact_rtrl_is_what_a_step_s_parameters_did_to_all_later_values():
     net, observations = make("rtrl")
-    measured = credit.measure(net, observations, DECAY)
-    for lag in range(T):
-        zero = np.zeros(net.p.cell.flat.size)
-        j = T - 1 - lag
-        owed = derivative(lambda shift, j=j: discounted_values(net, observations, j, shift), zero)
-        assert_close(measured.recurrent[lag], np.abs(owed).sum())
+    measured = credit.follow(net, observations, 1, DECAY)
+    assert len(measured.recurrent) == T - 1
+    for age in range(T - 1):
+
+        def values(shift, age=age):
+            return discounted_values(net, observations, 1, 1 + age, shift)
+
+        owed = derivative(values, np.zeros(net.p.cell.flat.size))
+        assert_close(measured.recurrent[age], np.abs(owed).sum())
         owed = Views(net.p.cell.layout, flat=np.abs(owed.astype(float)))
         units = owed.nu_log + owed.theta_log + owed.B.real.sum(1) + owed.B.imag.sum(1)
-        assert_close(measured.units[lag], units)
+        assert_close(measured.units[age], units)
 
 
-def test_credit_of_tbptt1_is_the_decayed_gradient_of_that_step_alone():
+def test_credit_of_tbptt1_and_of_the_rest_is_the_decayed_gradient_of_that_step_alone():
     net, observations = make("tbptt1")
-    measured = credit.measure(net, observations, DECAY)
+    measured = credit.follow(net, observations, 2, DECAY)
     net.reset()
-    for t, x in enumerate(observations):
+    for x in observations[:3]:
         _, cache = net.forward(x)
-        net.vjp(cache, np.ones(1))
-        lag = T - 1 - t
-        weight = DECAY**lag
-        assert_close(measured.recurrent[lag], weight * np.abs(net.grad.cell.flat).sum())
-        others = np.abs(net.grad.flat).sum() - np.abs(net.grad.cell.flat).sum()
-        assert_close(measured.rest[lag], weight * others)
+    net.vjp(cache, np.ones(1))
+    of_cell = np.abs(net.grad.cell.flat).sum()
+    of_others = np.abs(net.grad.flat).sum() - of_cell
+    decays = DECAY ** np.arange(T - 2)
+    assert_close(measured.recurrent, of_cell * decays)
+    assert_close(measured.rest, of_others * decays)
+
+
+def test_the_prediction_is_the_sum_that_it_stands_for():
+    lam, gl = np.array([0.95 * np.exp(0.3j), 0.4 * np.exp(2j)]), 0.8
+    units = np.ones((6, 2))
+    study = credit.Study("rtrl", 1.0, gl, lam, credit.Credit(units.sum(1), units.sum(1), units))
+    for n, row in enumerate(credit.predicted(study)):
+        expected = [abs(sum(gl ** (n - m) * z**m for m in range(n + 1))) for z in lam]
+        assert_close(row, expected)
+    assert_close(credit.limits(study), [0.95, 0.8])
+    assert_close(credit.predicted(study._replace(mode="tbptt1"))[:, 1], gl ** np.arange(6))
 
 
 def test_a_rate_is_read_off_a_geometric_decay():
-    assert credit.rate(3.0 * 0.9 ** np.arange(30), 5, 29) == pytest.approx(0.9)
+    assert credit.rate(3.0 * 0.9 ** np.arange(30)) == pytest.approx(0.9)
 
 
 def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch):
@@ -72,7 +86,7 @@ def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch)
     assert cli.main([*arguments, *places]) == 0
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {"credit.csv", "table.md", "credit.png"}
-    assert len((tmp_path / "out" / "credit.csv").read_text().splitlines()) == 1 + 2 * 9
+    assert len((tmp_path / "out" / "credit.csv").read_text().splitlines()) == 1 + 2 * 6
     shown = capsys.readouterr().out
     assert "exact RTRL" in shown and "TBPTT(1)" in shown
     assert cli.main(["credit", "--length", "2"]) == 2

@@ -1,9 +1,10 @@
-"""How much of an update is owed to a step n in the past: measured on trained agents.
+"""How fast an update forgets a step: measured on trained agents.
 
-The trace z at the end of an episode is a sum over all uses of the parameters: at step j they
-shaped the state, which was carried on to every later step k, whose gradient is still in z. With
-the parameters frozen that sum can be taken apart, by the agent's own code: forgetting the
-sensitivities and the trace right before step j leaves what steps j and later contributed.
+The trace z is a sum over all uses of the parameters: at step j they shaped the state, which was
+carried on to every later step k, whose gradient is still in z. With the parameters frozen that
+sum can be taken apart, by the agent's own code: forgetting the sensitivities and the trace right
+before step j leaves what steps j and later contributed. So one step's share can be followed as
+it grows old.
 """
 
 # T steps, n units
@@ -26,18 +27,19 @@ FIRST_EPISODE = 10**6  # far from those that the agent was trained on
 
 
 class Credit(NamedTuple):
-    """Weight (‖·‖₁) that an episode's last trace puts on each earlier step; lags 0 … T − 1."""
+    """Weight (‖·‖₁) that the trace puts on a step of age 0 … T − 1, averaged over steps."""
 
-    recurrent: np.ndarray  # (T,) of the cell's parameters
-    rest: np.ndarray  # (T,) of encoder, blocks and head
-    units: np.ndarray  # (T, n) of each unit's own parameters
+    recurrent: np.ndarray  # (ages,) of the cell's parameters
+    rest: np.ndarray  # (ages,) of encoder, blocks and head
+    units: np.ndarray  # (ages, n) of each unit's own parameters
 
 
-def trace_since(network, observations, start, decay):
-    """Compute z at the end of an episode, of the uses of the parameters from ``start`` on."""
+def traces_since(network, observations, start, decay):
+    """Compute z at every step from ``start`` on, of the uses of the parameters since then."""
     network.reset()
     z = network.p.like()
     one = np.ones(1, network.p.flat.dtype)
+    traces = []
     for t, x in enumerate(observations):
         if t == start:  # the past stays in h and leaves S
             h = network.state.h.copy()
@@ -47,34 +49,35 @@ def trace_since(network, observations, start, decay):
         if t >= start:
             network.vjp(cache, one)
             accumulate(z.flat, network.grad.flat, decay)
-    return z
+            traces.append(z.flat.copy())
+    return traces
 
 
-def measure(network, observations, decay):
-    """Take the trace of an episode's last step apart by the step that it is owed to.
+def follow(network, observations, j, decay):
+    """Follow what the trace owes to step ``j`` through the ages, to the episode's end.
 
     Parameters
     ----------
     network : streamrl_np.networks.Network
         A value network with an RTU; its state is overwritten.
     observations : (T, inputs) ndarray
+    j : int
     decay : float
         γλ.
 
     Returns
     -------
     Credit
+        For T − j ages.
     """
-    lags = range(len(observations))
-    later = network.p.like()
+    since = traces_since(network, observations, j, decay)
+    later = [np.zeros_like(since[0]), *traces_since(network, observations, j + 1, decay)]
     recurrent, rest, units = [], [], []
-    for lag in lags:
-        since = trace_since(network, observations, len(observations) - 1 - lag, decay)
-        owed = Views(network.p.layout, flat=np.abs(since.flat - later.flat))  # (eq. S2)
+    for with_j, without_j in zip(since, later, strict=True):
+        owed = Views(network.p.layout, flat=np.abs(with_j - without_j))  # (eq. S2)
         units.append(owed.cell.nu_log + owed.cell.theta_log + parts(owed.cell.B).sum(1))
         recurrent.append(owed.cell.flat.sum())
         rest.append(owed.flat.sum() - recurrent[-1])
-        later = since
     return Credit(*map(np.array, (recurrent, rest, units)))
 
 
@@ -83,11 +86,31 @@ def parts(B):
     return B.real + B.imag
 
 
-def rate(weights, first, last):
-    """Fit the factor by which weights shrink a step, over the lags from ``first`` to ``last``."""
-    lags = np.arange(first, last)
-    slope = np.polyfit(lags, np.log(weights[first:last]), 1)[0]
-    return np.exp(slope)
+def measure(network, episodes, decay):
+    """Average, over the first third of some episodes, how the trace forgets a step.
+
+    Each step counts by its share of the weight at age 0, so that all start at 1; averages are
+    geometric. Ages go to two thirds of an episode.
+
+    Returns
+    -------
+    Credit
+    """
+    logs = []
+    for observations in episodes:
+        ages = 2 * len(observations) // 3
+        for j in range(len(observations) // 3):
+            credit = follow(network, observations, j, decay)
+            total = credit.recurrent[0]
+            shares = credit.recurrent / total, credit.rest / credit.rest[0], credit.units / total
+            logs.append([np.log(np.maximum(share[:ages], 1e-300)) for share in shares])
+    return Credit(*(np.exp(np.mean(column, axis=0)) for column in zip(*logs, strict=True)))
+
+
+def rate(weights):
+    """Fit the factor by which weights shrink a step, over the second half of the ages."""
+    ages = np.arange(len(weights) // 2, len(weights))
+    return float(np.exp(np.polyfit(ages, np.log(weights[ages]), 1)[0]))
 
 
 def record(run, episodes):
@@ -111,8 +134,8 @@ class Study(NamedTuple):
     mode: str
     final_return: float
     decay: float  # γλ
-    retention: np.ndarray  # (n,) |λ|
-    credit: Credit  # mean over episodes
+    lam: np.ndarray  # (n,) complex λ of the units
+    credit: Credit
 
 
 def study(mode, length, steps, episodes, runs, units=192, width=64):
@@ -139,23 +162,35 @@ def study(mode, length, steps, episodes, runs, units=192, width=64):
     run = runner.load(runs / name)
     run.close()
     critic, decay = run.agent.critic, experiment.agent.discount * experiment.agent.trace_decay
-    measured = [measure(critic, seen, decay) for seen in record(run, episodes)]
-    credit = Credit(*(np.mean(column, axis=0) for column in zip(*measured, strict=True)))
-    retention = critic.cell.retention(critic.p.cell)
-    return Study(mode, summary["final_return"], decay, retention, credit)
+    credit = measure(critic, record(run, episodes), decay)
+    lam = rtu.gates(critic.p.cell).lam
+    return Study(mode, summary["final_return"], decay, lam, credit)
 
 
 def predicted(study):
-    """Predict the factor by which each unit's credit shrinks a step, (n,)."""
+    """Predict each unit's weight by age from its weight at age 0, (ages, n).
+
+    The gradient ∂L/∂h is taken to be the same at all steps, which it is only about.
+    """
+    first = study.credit.units[0]
+    ages = np.arange(len(study.credit.recurrent))[:, None]
     if study.mode == "tbptt1":
-        return np.full_like(study.retention, study.decay)
-    return np.maximum(study.decay, study.retention)  # max(γλ, |λ|)   (eq. S3)
+        return first * study.decay**ages
+    gl, lam = study.decay, study.lam
+    return first * np.abs((lam ** (ages + 1) - gl ** (ages + 1)) / (lam - gl))  # (eq. S3)
 
 
-def window(credit):
-    """Choose the lags that a rate is fitted to: past the first ones, short of the cue."""
-    T = len(credit.recurrent)
-    return T // 3, T - 1
+def curve(study):
+    """Predict the weight of the whole cell by age, relative to age 0, (ages,)."""
+    total = predicted(study).sum(1)
+    return total / total[0]
+
+
+def limits(study):
+    """Predict the factor by which each unit's weight shrinks a step in the end, (n,)."""
+    if study.mode == "tbptt1":
+        return np.full(len(study.lam), study.decay)
+    return np.maximum(study.decay, np.abs(study.lam))  # max(γλ, |λ|)   (eq. S8)
 
 
 def report(studies, out):
@@ -163,10 +198,11 @@ def report(studies, out):
     out.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("mode", "lag", "recurrent", "rest"))
+    writer.writerow(("mode", "age", "recurrent", "recurrent_predicted", "rest"))
     for s in studies:
-        for lag, (a, b) in enumerate(zip(s.credit.recurrent, s.credit.rest, strict=True)):
-            writer.writerow((s.mode, lag, f"{a:.6e}", f"{b:.6e}"))
+        columns = s.credit.recurrent, curve(s), s.credit.rest
+        for age, row in enumerate(zip(*columns, strict=True)):
+            writer.writerow((s.mode, age, *(f"{value:.6e}" for value in row)))
     atomic_write(out / "credit.csv", lambda file: file.write(text.getvalue().encode()))
     atomic_write(out / "table.md", lambda file: file.write(table(studies).encode()))
     draw(studies, out / "credit.png")
@@ -175,54 +211,57 @@ def report(studies, out):
 def table(studies):
     """Write measured and predicted rates as Markdown."""
     rows = [
-        "| gradient | parameters | measured rate | predicted | what is predicted |",
-        "| --- | --- | --- | --- | --- |",
+        "| gradient | parameters | weight left at the greatest age | rate, measured "
+        "| rate, predicted | in the end |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     notes = []
     for s in studies:
-        first, last = window(s.credit)
-        expected = predicted(s)
-        words = "max(γλ, ρ), ρ the greatest \\|λ\\|" if s.mode == "rtrl" else "γλ"
-        for name, weights, value, what in (
-            ("recurrent", s.credit.recurrent, expected.max(), words),
-            ("the rest", s.credit.rest, s.decay, "γλ"),
+        words = "max(γλ, ρ)" if s.mode == "rtrl" else "γλ"
+        end = limits(s).max()
+        for name, weights, expected, limit in (
+            ("recurrent", s.credit.recurrent, rate(curve(s)), f"{words} = {end:.4f}"),
+            ("the rest", s.credit.rest, s.decay, f"γλ = {s.decay:.4f}"),
         ):
-            measured = rate(weights, first, last)
-            rows.append(f"| {MODES[s.mode]} | {name} | {measured:.4f} | {value:.4f} | {what} |")
-        error = np.abs(unit_rates(s) - expected)
+            cells = f"{weights[-1]:.1e} | {rate(weights):.4f} | {expected:.4f} | {limit}"
+            rows.append(f"| {MODES[s.mode]} | {name} | {cells} |")
+        error = np.abs(unit_rates(s.credit.units) - unit_rates(predicted(s)))
         notes.append(
-            f"{MODES[s.mode]} (agent's final return {s.final_return:.2f}): unit by unit, measured "
-            f"and predicted rate differ by {np.median(error):.4f} in the median and by "
+            f"{MODES[s.mode]} (final return of the agent {s.final_return:.2f}): unit by unit, "
+            f"measured and predicted rate differ by {np.median(error):.4f} in the median and by "
             f"{np.quantile(error, 0.95):.4f} at the 95th percentile of {len(error)} units."
         )
-    return "\n".join(rows) + "\n\n" + "\n\n".join(notes) + "\n"
+    ages = len(studies[0].credit.recurrent) - 1
+    return "\n".join(rows) + (
+        f"\n\nWeight on a step of age n relative to age 0, n up to {ages}; rates are fitted to the "
+        "older half of the ages. Predicted: every unit by (λⁿ⁺¹ − (γλ)ⁿ⁺¹)/(λ − γλ), summed.\n\n"
+        + "\n\n".join(notes)
+        + "\n"
+    )
 
 
-def unit_rates(study):
+def unit_rates(weights):
     """Fit the rate of every unit, (n,)."""
-    first, last = window(study.credit)
-    return np.array([rate(weights, first, last) for weights in study.credit.units.T])
+    return np.array([rate(np.maximum(column, 1e-300)) for column in weights.T])
 
 
 def draw(studies, path):
-    """Draw weight against lag, and each unit's rate against the predicted one."""
+    """Draw weight against age, and each unit's rate against the predicted one."""
     figure, (left, right) = plots.new_grid(2, width=4.6, height=3.8)
     for s, colour in zip(studies, plots.COLOURS, strict=False):
-        lags = np.arange(len(s.credit.recurrent))
-        share = s.credit.recurrent / s.credit.recurrent[0]
-        left.semilogy(lags, share, color=colour, label=f"{MODES[s.mode]}, recurrent")
-        left.semilogy(
-            lags, predicted(s).max() ** lags, ":", color=colour, label=f"{predicted(s).max():.3f}ⁿ"
-        )
-        right.plot(predicted(s), unit_rates(s), "o", ms=3, alpha=0.5, color=colour)
-    rest = studies[0].credit.rest
+        ages = np.arange(len(s.credit.recurrent))
+        left.semilogy(ages, s.credit.recurrent, color=colour, label=f"{MODES[s.mode]}, recurrent")
+        left.semilogy(ages, curve(s), ":", color=colour, label="  predicted")
+        x, y = unit_rates(predicted(s)), unit_rates(s.credit.units)
+        right.plot(x, y, "o", ms=3, alpha=0.5, color=colour, label=MODES[s.mode])
     left.semilogy(
-        np.arange(len(rest)), rest / rest[0], color="0.5", label="the rest, either gradient"
+        ages, studies[0].credit.rest, "--", color="0.5", label="the rest, either gradient"
     )
-    left.set(xlabel="steps ago, n", ylabel="weight in the last update, relative")
+    left.set(xlabel="age of a step, n", ylabel="weight in the update, relative to age 0")
     left.legend(fontsize=7)
-    ends = [studies[0].decay - 0.02, 1.0]
+    ends = [min(right.get_xlim()[0], right.get_ylim()[0]), 1.0]
     right.plot(ends, ends, "-", color="0.6", lw=0.8)
-    right.set(xlabel="predicted: max(γλ, |λ|) or γλ", ylabel="measured rate of a unit's credit")
-    figure.suptitle("Credit on MemoryChain, trained critics, parameters frozen", fontsize=10)
+    right.set(xlabel="predicted rate of a unit", ylabel="measured rate of a unit")
+    right.legend(fontsize=7)
+    figure.suptitle("Credit on MemoryChain: trained critics, parameters frozen", fontsize=10)
     plots.save_figure(figure, path)
