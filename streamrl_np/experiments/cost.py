@@ -9,6 +9,7 @@ the rest of a network is the same whatever cell is in it.
 import csv
 import io
 import math
+import time
 import tracemalloc
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ def measure(repeats=30, measured=None):
     for label, (name, widths) in (measured or MEASURED).items():
         for n in widths:
             steps[label, n], carried[label, n] = make_step(name, n)
-    times = median_microseconds(steps, repeats, warm=True)
+    times = median_microseconds(steps, repeats, warm=True, clock=time.process_time)
     return [
         Cost(
             label,
@@ -146,8 +147,8 @@ def table(costs, fits):
         rows.append(f"| {label} | {numbers} | {row.microseconds:.0f} | {row.kilobytes:.0f} |")
     return "\n".join(rows) + (
         "\n\nOne step of one cell (advance and vjp), float32, as many inputs as units; median "
-        f"time; exponents fitted to the {FITTED} widest. Carried: parameters, gradient, state and "
-        "sensitivities.\n"
+        f"processor time; exponents fitted to the {FITTED} widest. Carried: parameters, gradient, "
+        "state and sensitivities.\n"
     )
 
 
