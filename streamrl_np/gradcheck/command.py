@@ -91,17 +91,20 @@ def choose(checks, only):
 
 def print_table(checks, seed):
     """Run the checks, printing a line for each as it is done; returns the reports."""
+    from .large import SINGLE
+
     width = max(map(len, checks))
-    print(f"{'what':<{width}} entries  worst error  {'where':<26} {'verdict':<12} seconds")
+    rest = f"numbers  worst error  {'where':<30} float32  {'verdict':<12} seconds"
+    print(f"{'what':<{width}}  {rest}")
     reports = []
     for check in checks.values():
         report = check.run(seed)
-        worst = report.worst
+        worst, single = report.worst, report.single
         error, where = (f"{worst.error:.1e}", worst.name) if worst else ("", "")
         verdict = report.verdict + (" *" if report.claim else "")
         print(
-            f"{check.name:<{width}} {report.checked:7d}  {error:>11}  {where:<26} {verdict:<12}"
-            f" {report.seconds:7.2f}",
+            f"{check.name:<{width}}  {report.checked:7d}  {error:>11}  {where:<30}"
+            f" {f'{single.error:.0e}' if single else '':>7}  {verdict:<12} {report.seconds:7.2f}",
             flush=True,
         )
         reports.append(report)
@@ -109,6 +112,7 @@ def print_table(checks, seed):
     if claims:
         print("\n* declared: what is claimed is not the gradient through everything, but")
         print("\n".join(f"    {claim}" for claim in claims))
+    print(f"\nfloat32: how far float32 is from float64, of the largest entry; {SINGLE:g} fails")
     return reports
 
 

@@ -280,7 +280,7 @@ def doubts(target, found, tolerance):
         left = float(target.expected[i] - target.jump[i] / 2)
         right = float(target.expected[i] + target.jump[i] / 2)
         advice.append(
-            f"{len(kinks)} entries sit on a kink: at {found[i].name} the slope is {left:.6g} to the"
+            f"{len(kinks)} on a kink: at {found[i].name} the slope is {left:.6g} to the"
             f" left and {right:.6g} to the right, and {found[i].claimed:.6g} is claimed;"
             " no difference can say which is meant. Check beside the kink."
         )

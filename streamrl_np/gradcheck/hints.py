@@ -34,6 +34,7 @@ def find(target, problem, inputs, examined, tolerance):
         *whole(claimed, expected),
         *turned(target, claimed, expected),
         *factors(target, problem, inputs, claimed, expected),
+        *terms(target, problem, inputs, claimed, expected),
         *shifted(target, claimed, expected),
         *places(target, tolerance),
         *digits(target),
@@ -130,6 +131,22 @@ def factors(target, problem, inputs, claimed, expected):
                     return
 
 
+def terms(target, problem, inputs, claimed, expected):
+    """A term that is missing, proportional to an array known here."""
+    missing = expected - claimed
+    largest = np.max(np.abs(missing), initial=0)
+    if claimed.size < 3 or largest <= LIKE * np.max(np.abs(expected), initial=0):
+        return
+    for words, array in candidates(problem, inputs):
+        for term in spread(array, target):
+            size = np.vdot(term, term).real
+            if size > 0 and np.isfinite(size):
+                ratio = np.vdot(term, missing) / size
+                if like(ratio * term, missing):
+                    yield f"a term is missing: {complex_words(ratio)} × {words}"
+                    return
+
+
 def number(ratio, inputs):
     """Say what a constant ratio may stand for."""
     lengths = {n for array in inputs.arrays for n in array.shape if n > 1}
@@ -148,7 +165,10 @@ def candidates(problem, inputs):
     yield from problem.factors.items()
     for name, array in zip(inputs.names, inputs.arrays, strict=True):
         if np.iscomplexobj(array):
+            with np.errstate(all="ignore"):
+                turned_back = array.conj() / array
             yield from ((name, array), (f"conj({name})", array.conj()))
+            yield f"conj({name})/{name} (for {name} belongs conjugated)", turned_back
             continue
         with np.errstate(all="ignore"):
             yield from ((name, array), (f"exp({name})", np.exp(array)), (f"{name}²", array**2))

@@ -50,7 +50,8 @@ def cell_checks(name):
         covers = stepped if mode == "rtrl" else (f"cells.{name}.vjp",)
         yield Check(f"cells.{name}, {mode}", covers, cell_problem(name, mode))
     for mode in ("rtrl", "tbptt1"):
-        covers = (f"cells.{name}.vjp", f"gradcheck.twins.{name}_vjp")
+        covers = stepped if mode == "rtrl" else (f"cells.{name}.vjp",)
+        covers += (f"gradcheck.twins.{name}_vjp",)
         covers += ("gradcheck.twins.rtu_turn_vjp",) if name.startswith("rtu") else ()
         yield Check(f"cells.{name}, four ways, {mode}", covers, run_=four_ways(name, mode))
     size = FULL_SIZE.get(name, {})

@@ -136,7 +136,8 @@ HEADER = ("input", "checked", "worst entry", "claimed", "expected", "error", "ve
 
 def row(p):
     """Write one parameter as the cells of a table."""
-    checked = f"{p.checked} of {p.size}" + (f" + {p.directions} dir" if p.directions else "")
+    checked = f"{p.checked} of {p.size}" if p.checked <= p.size else str(p.checked)
+    checked += f" + {p.directions} dir" if p.directions else ""
     if p.worst is None:
         return (p.name, checked, "", "", "", "", p.verdict)
     e = p.worst
