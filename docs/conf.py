@@ -81,6 +81,7 @@ NOT_PROSE = (
     *(nodes.literal, nodes.literal_block, nodes.math, nodes.math_block),
     *(nodes.reference, nodes.raw, nodes.title),
 )
+CITATION = r"\beqs?\. [A-Z]\d+(?:(?:, |–| to | and )[A-Z]\d+)*"
 log = logging.getLogger(__name__)
 
 
@@ -140,8 +141,12 @@ def api_pages():
 
 
 def at_home(app, docname, source):
-    """Let links to the notebooks, which lead out of docs/ in the repository, stay in the site."""
+    """Let links to the notebooks stay in the site, and list every page that lies in docs/."""
     source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+    if docname == "index":
+        pages = (path.stem for path in sorted(HERE.glob("*.md")))
+        others = [page for page in pages if page != docname and f"\n{page}\n" not in source[0]]
+        source[0] = source[0].replace("\nreference\n", "\n" + "\n".join([*others, "reference\n"]))
 
 
 def number_equations(app, doctree):
@@ -174,7 +179,7 @@ def link_equations(app, doctree, docname):
         if isinstance(text.parent, NOT_PROSE):
             continue
         pieces, end, words = [], 0, text.astext()
-        for citation in re.finditer(r"\(eqs?\. [^)]*\)", words):
+        for citation in re.finditer(CITATION, words):
             for number in re.finditer(r"[A-Z]\d+", citation[0]):
                 start = citation.start() + number.start()
                 if number[0] not in known(app):
