@@ -272,7 +272,8 @@ def draw(measured, path):
     figure, grid = plots.new_grid(len(measured), columns=3)
     for axes, m in zip(grid, measured, strict=True):
         for (form, label), colour in zip(FORMS.items(), plots.COLOURS, strict=False):
-            axes.semilogy(thin(m.step), thin(m.distances[form]), color=colour, label=label)
+            style = "--" if form == "diagonal" else "-"  # it lies on the first one
+            axes.semilogy(thin(m.step), thin(m.distances[form]), style, color=colour, label=label)
         axes.set(xlabel="environment steps", ylabel="‖S − S*‖ / ‖S*‖")
         axes.set_title(f"KMemoryChain, K = {m.delay} (episodes of {8 * m.delay} steps)", fontsize=9)
     grid[0].legend(fontsize=7)
