@@ -146,6 +146,8 @@ def trace_conditioning_experiment(env=None):
 # discount and entropy: a reward that answers the present action wants a small discount, and the
 # bonus hurts where many actions are wrong
 POPGYM_AGENTS = {
+    "Repeat": dict(discount=0.5),
+    "HigherLower": dict(discount=0.5),
     "CountRecall": dict(discount=0.7, entropy=0.0),
     "Autoencode": dict(discount=0.9, entropy=0.001),
     "Concentration": dict(discount=0.99, entropy=0.001),
