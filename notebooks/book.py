@@ -1,12 +1,14 @@
 """What the notebooks share: how figures look, how the library's source is shown, a short run."""
 
 import inspect
+import io
 import tempfile
 import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from IPython.display import Image, Markdown, display
 
 from streamrl_np.envs.normalize import ObservationNormalizer, RewardScaler
@@ -86,13 +88,23 @@ def results(*parts):
     return Path(__file__).resolve().parent.parent.joinpath("docs", "results", *parts)
 
 
+def shown(path):
+    """Show a figure at the width of a page and in few colours, so that a notebook stays small."""
+    with PIL.Image.open(path) as image:
+        image = image.convert("RGB")
+        image.thumbnail((1000, 3000))
+        packed = io.BytesIO()
+        image.quantize(64, dither=PIL.Image.Dither.NONE).save(packed, "PNG")
+    return Image(packed.getvalue(), width=760)
+
+
 def picture(draw):
     """Show what ``draw(path)`` writes: the library's own figures."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "figure.png"
         draw(path)
         plt.switch_backend("module://matplotlib_inline.backend_inline")  # drawing left it
-        return Image(path.read_bytes(), width=900) if path.exists() else None
+        return shown(path) if path.exists() else None
 
 
 def committed(name, command):
@@ -103,6 +115,6 @@ def committed(name, command):
     for path in sorted(directory.glob("**/table.md")) + sorted(directory.glob("**/*.png")):
         shown = True
         text = path.suffix == ".md"
-        display(Markdown(path.read_text(encoding="utf-8")) if text else Image(path, width=760))
+        display(Markdown(path.read_text(encoding="utf-8")) if text else shown(path))
     if not shown:
         print(f"docs/results/{name} holds no results yet.")

@@ -60,5 +60,6 @@ def test_text_and_notebook_are_one(text):
 def test_a_notebook_runs_and_says_what_it_said(text):
     fresh, _ = build.execute(text)
     for new, old in zip(fresh.cells, committed(text).cells, strict=True):
-        if new.cell_type == "code":
+        # what a cell tagged so shows depends on what lies in docs/results
+        if new.cell_type == "code" and "results" not in new.metadata.get("tags", []):
             assert [kind(o) for o in new.outputs] == [kind(o) for o in old.outputs], new.source
