@@ -22,7 +22,7 @@ def add_parsers(commands):
     study.set_defaults(command=study_command)
 
     cost = commands.add_parser("cost", help="time and memory of a step against width, per cell")
-    cost.add_argument("--repeats", type=int, default=30, metavar="N")
+    cost.add_argument("--repeats", type=int, default=60, metavar="N")
     add_out(cost, "docs/results/cost")
     cost.set_defaults(command=cost_command)
 
@@ -35,7 +35,7 @@ def add_parsers(commands):
     credit.set_defaults(command=credit_command)
 
     staleness = commands.add_parser("staleness", help="how stale sensitivities are in a stream")
-    staleness.add_argument("--steps", type=int, default=100_000, metavar="N", help="of training")
+    staleness.add_argument("--steps", type=int, default=40_000, metavar="N", help="of training")
     add_out(staleness, "docs/results/staleness")
     staleness.set_defaults(command=staleness_command)
 
