@@ -68,7 +68,7 @@ def check(name, *tasks, variant=None, seed=SEED, namespace=None):
     def ask(harness_name, *arguments):
         return harness.answer(student, harness_name, arguments, limit)
 
-    outcome = Outcome(assignment, judge_all(assignment, ask, seed, variant, tasks or None))
+    outcome = Outcome(assignment, judge_all(assignment, ask, seed, variant, tasks or None, True))
     print(outcome)
     return outcome
 
@@ -87,7 +87,7 @@ def check_file(assignment, path, variant=None, seed=SEED):
             lambda: sandbox.Worker(box, limits, isolated=False), cells, limits
         )
         try:
-            results = list(judge_all(assignment, session.ask, seed, variant))
+            results = list(judge_all(assignment, session.ask, seed, variant, None, True))
         finally:
             session.close()
     return Outcome(assignment, results, session.errors)

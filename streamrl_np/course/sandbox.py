@@ -392,6 +392,8 @@ class Session:
             raise Mistake(f"your code stops the process: {death}") from None
         if isinstance(reply, dict) and "mistake" in reply:
             raise Mistake(str(reply["mistake"])[:500])
+        if not fits(reply, REPLIES.get(harness)):
+            raise Mistake("what came back is no reply of the grader's own code: was it changed?")
         return reply
 
     def close(self):
@@ -399,6 +401,41 @@ class Session:
         if self.worker is not None:
             self.worker.stop()
             self.worker = None
+
+
+def fits(reply, shape):
+    """Tell whether a reply has the shape that its harness gives it; None is any."""
+    if shape is None:
+        return True
+    if isinstance(shape, type):
+        return isinstance(reply, shape)
+    if isinstance(shape, list):
+        return isinstance(reply, tuple) and all(fits(part, shape[0]) for part in reply)
+    if isinstance(shape, dict):
+        alike = isinstance(reply, dict) and reply.keys() == shape.keys()
+        return alike and all(fits(reply[name], part) for name, part in shape.items())
+    alike = isinstance(reply, tuple) and len(reply) == len(shape)
+    return alike and all(map(fits, reply, shape))
+
+
+# what each harness gives, where it is more than whatever student code returned
+REPLIES = {
+    "in_place": (None, [np.ndarray]),
+    "entry": str,
+    "dense_layer": (np.ndarray,) * 4,
+    "rtu_advance": (np.ndarray, np.ndarray),
+    "rtu_vjp": (np.ndarray, None),
+    "rtu_rtrl": np.ndarray,
+    "rtu_bptt": np.ndarray,
+    "rtu_network": (np.ndarray, np.ndarray),
+    "td_agent": np.ndarray,
+    "agent_updates": [dict],
+    "cell_facts": {"flat": np.ndarray, "features": int},
+    "cell_features": np.ndarray,
+    "cell_peeks": (np.ndarray, np.ndarray),
+    "cell_gradient": np.ndarray,
+    "cell_name": str,
+}
 
 
 def lines_in(reply):

@@ -25,12 +25,15 @@ class Task:
         ``ask(harness, *arrays)`` asks the student's code. None: a person gives the points.
     needs : tuple of str
         Other tasks without which this one counts nothing.
+    shown : callable, optional
+        What judges in a student's own check, where ``judge`` would give the answer away.
     """
 
     name: str
     points: int
     judge: object
     needs: tuple = ()
+    shown: object = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Result:
         return not self.lines
 
 
-def judge_task(assignment, task, ask, seed, variant=None):
+def judge_task(assignment, task, ask, seed, variant=None, shown=False):
     """Judge one task on fresh inputs.
 
     Parameters
@@ -107,6 +110,8 @@ def judge_task(assignment, task, ask, seed, variant=None):
     seed : int
         Draws the inputs.
     variant : int, optional
+    shown : bool
+        Judge as students see it before they hand in.
 
     Returns
     -------
@@ -114,14 +119,17 @@ def judge_task(assignment, task, ask, seed, variant=None):
     """
     rng = np.random.default_rng([seed, zlib.crc32(task.name.encode())])
     try:
-        lines = task.judge(ask, rng, assignment.numbers(variant))
+        judge = task.shown if shown and task.shown else task.judge
+        lines = judge(ask, rng, assignment.numbers(variant))
     except Mistake as mistake:
         lines = [str(mistake)]
     return Result(task.name, 0 if lines else task.points, task.points, tuple(lines[:4]))
 
 
-def judge_all(assignment, ask, seed, variant=None, only=None):
+def judge_all(assignment, ask, seed, variant=None, only=None, shown=False):
     """Judge every task that a machine can judge, or those named in ``only``.
+
+    ``shown`` judges as students see it before they hand in.
 
     Yields
     ------
@@ -131,11 +139,12 @@ def judge_all(assignment, ask, seed, variant=None, only=None):
     for task in assignment.tasks:
         if task.judge is None or (only is not None and task.name not in only):
             continue
-        result = judge_task(assignment, task, ask, seed, variant)
         missing = [name for name in task.needs if name in wrong]
-        if missing and result.right:
-            line = f"this counts once {' and '.join(missing)} is right"
-            result = dataclasses.replace(result, points=0, lines=(line,))
+        if missing:
+            line = f"this is looked at once {' and '.join(missing)} is right"
+            result = Result(task.name, 0, task.points, (line,))
+        else:
+            result = judge_task(assignment, task, ask, seed, variant, shown)
         if not result.right:
             wrong.add(task.name)
         yield result

@@ -1,5 +1,6 @@
 """The assignments, by name; each module holds its tasks and how they are judged."""
 
-from . import a1_layers, a3_rtu
+from . import a1_layers, a2_td_lambda, a3_rtu, a4_actor_critic, a5_bug_hunt, a6_project
 
-ASSIGNMENTS = {sheet.name: sheet for sheet in (a1_layers.SHEET, a3_rtu.SHEET)}
+MODULES = (a1_layers, a2_td_lambda, a3_rtu, a4_actor_critic, a5_bug_hunt, a6_project)
+ASSIGNMENTS = {module.SHEET.name: module.SHEET for module in MODULES}

@@ -129,10 +129,12 @@ def dense(ask, rng, c):
         return networks.dense(x, p)[0]
 
     with constants_in_library(c):
-        return judge.gradient(
+        got = ask("dense_layer", x, W, b, np.ones((batch, m)))
+        lines = judge.values("the dense layer: its output", got[0], f(x, W, b))
+        return lines or judge.gradient(
             "the dense layer",
             f,
-            lambda g, x, W, b: ask("dense_layer", x, W, b, g),
+            lambda g, x, W, b: ask("dense_layer", x, W, b, g)[1:],
             {"x": x, "W": W, "b": b},
         )
 

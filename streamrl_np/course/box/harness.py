@@ -64,7 +64,7 @@ def in_library(student, owner, *names):
 
 @harness
 def dense_layer(student, x, W, b, g):
-    """Pull ``g`` back through the library's dense layer, made of the student's functions."""
+    """Run the library's dense layer on the student's functions, and pull ``g`` back through it."""
     p = Views({"W": W.shape, "b": b.shape})
     p.W, p.b, grad = W, b, p.like()
     own = student.function("linear_vjp")
@@ -77,9 +77,9 @@ def dense_layer(student, x, W, b, g):
 
     names = ("linear", "layer_norm", "leaky_relu", "linear_vjp", "layer_norm_vjp", "leaky_relu_vjp")
     with student.standing_in(linear_vjp=linear_vjp), in_library(student, layers, *names):
-        _, cache = networks.dense(x, p)
+        y, cache = networks.dense(x, p)
         gx = networks.dense_vjp(g, cache, p, grad)
-    return gx, grad.W, grad.b
+    return y, gx, grad.W, grad.b
 
 
 def rtu_views(n, d, flat):
@@ -187,3 +187,186 @@ def rtu_network(student, seed, xs, g):
             output, cache = network.forward(x)
         network.vjp(cache, g)
     return output, network.grad.flat
+
+
+@harness
+def td_agent(student, seed, xs, rewards, ends):
+    """Give a library TD agent's parameters after some transitions, on the student's functions."""
+    from ... import optimizers
+    from ...agents import td
+    from ..swapping import swap
+
+    accumulate, obgd_step = student.function("accumulate"), student.function("obgd_step")
+
+    def step(optimizer, w, z, delta):
+        alpha = obgd_step(w, z, delta, optimizer.step_size, optimizer.kappa)
+        return alpha, 0.0
+
+    size, cell = networks.Config(width=4), cells.Config(units=3)
+    agent = td.TD(2, np.random.default_rng(seed), network=size, cell=cell, dtype=np.float64)
+    with swap(td, accumulate=accumulate), swap(optimizers.ObGD, step=step):
+        for t in range(len(rewards)):
+            agent.act(xs[t])
+            agent.update(xs[t], 0, rewards[t], xs[t + 1], bool(ends[t]), False)
+    return agent.v.p.flat
+
+
+def small_agent(seed, policy, units, width, r_min, dtype):
+    """Make an actor and a critic of some size."""
+    from ...agents.actor_critic import ActorCritic
+
+    rng = np.random.default_rng(seed)
+    size, cell = networks.Config(width=width), cells.Config(units=units, r_min=r_min)
+    return ActorCritic(3, policy, rng, network=size, cell=cell, dtype=dtype)
+
+
+def made_up_gradient(outputs, action, entropy_weight):
+    """Stand in for the policy's derivative, so that the update is looked at alone."""
+    return np.cos(outputs + action) + 10.0 * entropy_weight * np.sin(outputs)
+
+
+@harness
+def agent_updates(student, seed, xs, actions, rewards, following, ends, cuts):
+    """Give parameters and traces after each of some transitions by the student's ``update``."""
+    from ...policies import Categorical
+
+    policy = Categorical(2)
+    policy.gradient = made_up_gradient
+    agent = small_agent(seed, policy, 3, 4, 0.9, np.float64)
+    history = []
+    for t in range(len(rewards)):
+        agent.act(xs[t])
+        end, cut = bool(ends[t]), bool(cuts[t])
+        step = (xs[t], int(actions[t]), float(rewards[t]), following[t], end, cut)
+        student.call("update", agent, *step)
+        history.append({name: views.flat.copy() for name, views in agent.parts().items()})
+    return tuple(history)
+
+
+@harness
+def agent_start(student, seed, temperature):
+    """Make an agent that lives until the next one is made: the student's update and policy."""
+    from ...policies import Categorical
+
+    class Theirs(Categorical):
+        """A softmax at a temperature, with the student's derivatives."""
+
+        def sample(self, logits, rng):
+            return super().sample(logits / logits.dtype.type(temperature), rng)
+
+        def log_prob_gradient(self, logits, action):
+            return student.call("log_prob_gradient", logits, action)
+
+        def entropy_gradient(self, logits):
+            return student.call("entropy_gradient", logits)
+
+    student.agent = small_agent(seed, Theirs(2), 24, 16, 0.9, np.float32)
+    student.function("update")
+    return True
+
+
+@harness
+def agent_act(student, observation):
+    """Let the agent act."""
+    return student.agent.act(observation)
+
+
+@harness
+def agent_learn(student, *transition):
+    """Let the agent learn from a transition."""
+    student.call("update", student.agent, *transition)
+    return True
+
+
+@harness
+def entry(student, name, key):
+    """Give one entry of a dict that their notebook defines."""
+    found = value(student, name)
+    if not isinstance(found, dict):
+        raise Mistake(f"{name} must be a dict, it is a {type(found).__name__}")
+    if key not in found:
+        raise Mistake(f'{name} has no entry "{key}"')
+    return found[key] if isinstance(found[key], str) else str(found[key])
+
+
+def own_views(student, function, *args, flat=None):
+    """Make Views in a layout of the student's."""
+    layout = student.call(function, *args)
+    if not isinstance(layout, dict):
+        raise Mistake(f"{function} must return a dict of names to shapes")
+    return Views(layout, flat=None if flat is None else flat.copy())
+
+
+@harness
+def cell_facts(student, n, d, seed):
+    """Give a drawn parameter vector and the number of features of the student's cell."""
+    p = own_views(student, "layout", n, d)
+    config = cells.Config(units=n, r_min=0.5, r_max=0.95)
+    drawn = student.call("init", np.random.default_rng(seed), n, d, config)
+    if not isinstance(drawn, dict) or set(drawn) != set(p.layout):
+        raise Mistake("init must return a dict with the names that layout has")
+    for name, array in drawn.items():
+        try:
+            setattr(p, name, array)
+        except (ValueError, AttributeError) as error:
+            raise Mistake(f"init: {error}") from error
+    kept = student.call("retention", p)
+    if np.shape(kept) != (n,):
+        raise Mistake(f"retention must return one number a unit, ({n},), not {np.shape(kept)}")
+    return {"flat": p.flat, "features": int(student.call("feature_count", n))}
+
+
+def walk(student, flat, n, d, xs, mode, visit):
+    """Advance the student's cell through a sequence; collect what ``visit`` returns."""
+    p = own_views(student, "layout", n, d, flat=flat)
+    state = own_views(student, "state_layout", n, d, mode)
+    found = []
+    for t, x in enumerate(xs):
+        found.append(visit(p, state, x, t))
+    return found
+
+
+@harness
+def cell_features(student, flats, n, d, xs):
+    """Give the features of every step, for each of several parameter vectors."""
+
+    def visit(p, state, x, t):
+        cache = student.call("advance", p, state, x, "frozen")
+        return np.array(field(cache, "y", "advance must return a cache with a field y"))
+
+    return np.array([walk(student, flat, n, d, xs, "frozen", visit) for flat in flats])
+
+
+@harness
+def cell_peeks(student, flat, n, d, xs):
+    """Give what peek says and what advance then gives, every step."""
+
+    def visit(p, state, x, t):
+        before = state.flat.copy()
+        peeked = np.array(student.call("peek", p, state, x))
+        if not np.array_equal(before, state.flat):
+            raise Mistake("peek changes the state: it may only look")
+        return peeked, np.array(student.call("advance", p, state, x, "rtrl").y)
+
+    pairs = walk(student, flat, n, d, xs, "rtrl", visit)
+    return tuple(np.array(part) for part in zip(*pairs, strict=True))
+
+
+@harness
+def cell_gradient(student, flat, n, d, xs, gys):
+    """Give the gradient of Σ gy · y by the student's RTRL."""
+    total = np.zeros_like(flat)
+
+    def visit(p, state, x, t):
+        cache, grad = student.call("advance", p, state, x, "rtrl"), p.like()
+        student.call("vjp", p, state, cache, gys[t], grad)
+        total[:] += grad.flat
+
+    walk(student, flat, n, d, xs, "rtrl", visit)
+    return total
+
+
+@harness
+def cell_name(student, n, d, index):
+    """Name an entry of the parameters."""
+    return own_views(student, "layout", n, d).name_of(index)

@@ -1,0 +1,469 @@
+"""Grading a class: right scores and useful lines, whatever is handed in."""
+
+import csv
+import json
+import os
+import socket
+import textwrap
+
+import pytest
+from course_help import why_no_isolation
+
+from streamrl_np.course import grade, sandbox, sources
+from streamrl_np.course.assignments import ASSIGNMENTS
+
+GOOD = {
+    "imports": "import numpy as np",
+    "linear": "def linear(x, W, b):\n    return x @ W.T + b",
+    "linear_vjp": """
+        def linear_vjp(g, x, W):
+            if g.ndim == 1:
+                return g @ W, np.outer(g, x), g
+            return g @ W, g.T @ x, g.sum(0)""",
+    "layer_norm": """
+        def layer_norm(x):
+            centred = x - x.mean(-1, keepdims=True)
+            inv_std = 1 / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+            return centred * inv_std, inv_std""",
+    "layer_norm_vjp": """
+        def layer_norm_vjp(g, y, inv_std):
+            gy = (g * y).mean(-1, keepdims=True)
+            return inv_std * (g - g.mean(-1, keepdims=True) - y * gy)""",
+    "leaky_relu": "def leaky_relu(x):\n    return np.where(x > 0, x, 0.01 * x)",
+    "leaky_relu_vjp": "def leaky_relu_vjp(g, x):\n    return np.where(x > 0, g, 0.01 * g)",
+}
+FULL = 12
+NO_LEAKY = FULL - 1 - 2  # leaky_relu and the dense layer
+NO_LINEAR_VJP = FULL - 3 - 2
+
+
+def notebook(**changes):
+    """Make a notebook of good cells with some changed, added, or (None) left out."""
+    cells = [source for source in (GOOD | changes).values() if source is not None]
+    return json.dumps({"cells": [cell(source) for source in cells], "nbformat": 4})
+
+
+def cell(source):
+    return {"cell_type": "code", "metadata": {}, "source": textwrap.dedent(source).strip("\n")}
+
+
+def linear_vjp(*lines):
+    """Make a notebook with another linear_vjp."""
+    return notebook(linear_vjp="\n    ".join(["def linear_vjp(g, x, W):", *lines]))
+
+
+def leaky(*lines):
+    """Make a notebook with another leaky_relu."""
+    return notebook(leaky_relu="\n    ".join(["def leaky_relu(x):", *lines]))
+
+
+BATCH = "if g.ndim > 1: return g @ W, {}"
+ALONE = "return g @ W, {}"
+NOTHING = {name: None for name in GOOD if name != "imports"}
+SHELL = """
+import os, sys
+import numpy as np
+"""
+
+# what is handed in, the points it is worth, and words that its feedback must hold
+MISTAKES = {
+    "perfect": (notebook(), FULL, "Right."),
+    "perfect_in_a_folder": (notebook(), FULL, "Right."),
+    "empty": ("", 0, "the file is empty"),
+    "fifty_megabytes": ("x" * 50_000_000, 0, "the file has 50 MB"),
+    "broken_json": (notebook()[:-20], 0, "its JSON is broken"),
+    "deep_json": ("[" * 200_000, 0, "its JSON is broken"),
+    "not_a_notebook": ("[1, 2]", 0, "it has no list of cells"),
+    "no_code": ('{"cells": []}', 0, "there is no code in it"),
+    "a_picture": (b"\x89PNG\r\n\x1a\n\xff\xfe", 0, "not text in UTF-8"),
+    "nothing_written": (notebook(**NOTHING), 0, "there is no linear"),
+    "first_half": (
+        notebook(layer_norm=None, layer_norm_vjp=None, leaky_relu=None, leaky_relu_vjp=None),
+        4,
+        "there is no layer_norm: was its cell deleted",
+    ),
+    "deleted_cell": (notebook(leaky_relu=None), NO_LEAKY, "there is no leaky_relu"),
+    "syntax_error": (
+        notebook(layer_norm_vjp="def layer_norm_vjp(g, y, inv_std)\n    return g"),
+        NO_LINEAR_VJP,
+        "cell 5, line 1: SyntaxError: expected ':'",
+    ),
+    "indentation": (
+        notebook(leaky_relu="def leaky_relu(x):\nreturn x"),
+        NO_LEAKY,
+        "IndentationError",
+    ),
+    "duplicate_mended_below": (
+        notebook(leaky_relu="def leaky_relu(x):\n    return x", again=GOOD["leaky_relu"]),
+        FULL,
+        "Right.",
+    ),
+    "duplicate_spoilt_below": (
+        notebook(again="def leaky_relu(x):\n    return x"),
+        NO_LEAKY,
+        "leaky_relu",
+    ),
+    "a_name_not_a_function": (notebook(leaky_relu="leaky_relu = 3"), NO_LEAKY, "not a function"),
+    "wrong_arguments": (
+        notebook(leaky_relu="def leaky_relu():\n    return 1"),
+        NO_LEAKY,
+        "TypeError",
+    ),
+    # linear_vjp
+    "transposed": (
+        linear_vjp(BATCH.format("x.T @ g, g.sum(0)"), ALONE.format("np.outer(x, g), g")),
+        NO_LINEAR_VJP,
+        "is it transposed?",
+    ),
+    "sign": (
+        linear_vjp(BATCH.format("-g.T @ x, g.sum(0)"), ALONE.format("-np.outer(g, x), g")),
+        NO_LINEAR_VJP,
+        "the sign is flipped",
+    ),
+    "factor": (
+        linear_vjp(BATCH.format("2 * g.T @ x, g.sum(0)"), ALONE.format("2 * np.outer(g, x), g")),
+        NO_LINEAR_VJP,
+        "a constant factor: claimed = 2 × expected",
+    ),
+    "mean_of_batch": (
+        linear_vjp(BATCH.format("g.T @ x, g.mean(0)"), ALONE.format("np.outer(g, x), g")),
+        NO_LINEAR_VJP,
+        "∂L/∂b",
+    ),
+    "no_sum": (
+        linear_vjp(BATCH.format("g.T @ x, g"), ALONE.format("np.outer(g, x), g")),
+        NO_LINEAR_VJP,
+        "has shape",
+    ),
+    "no_batch": (linear_vjp(ALONE.format("np.outer(g, x), g")), NO_LINEAR_VJP, "has shape"),
+    "two_results": (linear_vjp("return g @ W, np.outer(g, x)"), NO_LINEAR_VJP, "must return 3"),
+    "no_return": (linear_vjp("g @ W"), NO_LINEAR_VJP, "must return 3 values"),
+    "not_written": (linear_vjp("raise NotImplementedError()"), NO_LINEAR_VJP, "not written yet"),
+    # layer norm
+    "std_held_still": (
+        notebook(
+            layer_norm_vjp="""
+            def layer_norm_vjp(g, y, inv_std):
+                return inv_std * (g - g.mean(-1, keepdims=True))"""
+        ),
+        NO_LINEAR_VJP,
+        "the standard deviation is held still",
+    ),
+    "mean_held_still": (
+        notebook(
+            layer_norm_vjp="""
+            def layer_norm_vjp(g, y, inv_std):
+                return inv_std * (g - y * (g * y).mean(-1, keepdims=True))"""
+        ),
+        NO_LINEAR_VJP,
+        "differences say",
+    ),
+    "eps_outside": (
+        notebook(
+            layer_norm="""
+            def layer_norm(x):
+                inv_std = 1 / (x.std(-1, keepdims=True) + 1e-5)
+                return (x - x.mean(-1, keepdims=True)) * inv_std, inv_std"""
+        ),
+        NO_LEAKY,
+        "layer_norm on x",
+    ),
+    "eps_forgotten": (
+        notebook(
+            layer_norm="""
+            def layer_norm(x):
+                inv_std = 1 / x.std(-1, keepdims=True)
+                return (x - x.mean(-1, keepdims=True)) * inv_std, inv_std"""
+        ),
+        NO_LEAKY,
+        "layer_norm on x",
+    ),
+    "one_too_few": (
+        notebook(
+            layer_norm="""
+            def layer_norm(x):
+                inv_std = 1 / np.sqrt(x.var(-1, keepdims=True, ddof=1) + 1e-5)
+                return (x - x.mean(-1, keepdims=True)) * inv_std, inv_std"""
+        ),
+        NO_LEAKY,
+        "layer_norm on x",
+    ),
+    "one_result": (
+        notebook(layer_norm="def layer_norm(x):\n    return x - x.mean(-1, keepdims=True)"),
+        NO_LEAKY,
+        "layer_norm must return 2 values, it returned one value",
+    ),
+    # leaky ReLU
+    "slope": (leaky("return np.maximum(x, 0.1 * x)"), NO_LEAKY, "leaky_relu["),
+    "wrong_condition": (
+        notebook(leaky_relu_vjp="def leaky_relu_vjp(g, x):\n    return np.where(g > 0, g, 0.01*g)"),
+        NO_LEAKY,
+        "leaky_relu_vjp: the vjp is not linear in g",
+    ),
+    "in_place": (leaky("x[x < 0] *= 0.01", "return x"), NO_LEAKY, "in place: make a new array"),
+    "half_precision": (
+        leaky("return np.where(x > 0, x, 0.01 * x).astype('f4')"),
+        NO_LEAKY,
+        "float32",
+    ),
+    "an_exception": (leaky("return x[99]"), NO_LEAKY, "IndexError"),
+    "a_list": (leaky("return [1.0, 2.0]"), NO_LEAKY, "is 2 values"),
+    "a_string": (leaky("return 'right'"), NO_LEAKY, "is a str"),
+    "an_object": (leaky("return object()"), NO_LEAKY, "the result holds a object"),
+    "objects": (leaky("return x.astype(object)"), NO_LEAKY, "an array of object"),
+    "not_finite": (leaky("return x / 0"), NO_LEAKY, "is not finite"),
+    "complex": (leaky("return np.where(x > 0, x, 0.01 * x) + 0j"), NO_LEAKY, "is complex"),
+    "recursion": (leaky("return leaky_relu(x)"), NO_LEAKY, "RecursionError"),
+    "enormous_result": (leaky("return np.zeros(20_000_000)"), NO_LEAKY, "are too many"),
+    "deep_result": (
+        leaky("y = []", "for _ in range(5000): y = [y]", "return y"),
+        NO_LEAKY,
+        "leaky_relu",
+    ),
+    "the_librarys_own": (
+        notebook(leaky_relu="from streamrl_np.layers import leaky_relu"),
+        NO_LEAKY,
+        "is yours to write",
+    ),
+    # things that do not end
+    "endless_function": (leaky("while True: pass"), NO_LEAKY, "is there a loop without end?"),
+    "endless_cell": (notebook(more="while True:\n    pass"), FULL, "is there a loop without end?"),
+    "exit": (notebook(more="import sys\nsys.exit(0)"), FULL, "SystemExit"),
+    "hard_exit": (notebook(more="import os\nos._exit(0)"), FULL, "it ended the process"),
+    "hard_exit_in_function": (
+        leaky("import os", "os._exit(0)"),
+        NO_LEAKY,
+        "your code stops the process",
+    ),
+    "a_notebooks_habits": (
+        notebook(
+            imports="%matplotlib inline\nimport no_such_package\nimport numpy as np",
+            more="!pip install numpy\ninput('ready?')\nassert False",
+        ),
+        FULL,
+        "ModuleNotFoundError",
+    ),
+    # cheating
+    "prints_a_score": (notebook(**NOTHING, p="print('points: 12 of 12')"), 0, "there is no linear"),
+    "patches_numpy": (
+        notebook(
+            **{k: f"def {k}(*args):\n    return 0" for k in NOTHING},
+            patch="""
+            np.allclose = np.array_equal = lambda *a, **k: True
+            np.testing.assert_allclose = lambda *a, **k: None""",
+        ),
+        0,
+        "is wanted",
+    ),
+    "patches_the_worker": (
+        notebook(
+            **NOTHING,
+            patch="""
+            import streamrl_np.course.box.harness as harness
+            harness.answer = lambda *args: {"points": 12, "right": True}""",
+        ),
+        0,
+        "linear",
+    ),
+    "edits_the_tests": (
+        notebook(
+            **NOTHING,
+            test="""
+            from streamrl_np import course
+            course.check = lambda *args, **kwargs: True
+            assert course.check("a1", "linear")""",
+        ),
+        0,
+        "there is no linear",
+    ),
+    "forges_frames": (
+        notebook(
+            more="""
+            import os
+            for fd in range(3, 40):
+                try:
+                    os.write(fd, b"12 of 12 points" * 100)
+                except OSError:
+                    pass"""
+        ),
+        None,  # the cell is left out or the process is lost: the others may count
+        "",
+    ),
+}
+# only where there are walls
+ATTACKS = {
+    "memory_bomb": (notebook(more="x = b'0'\nwhile True:\n    x += x"), FULL, "MemoryError"),
+    "memory_bomb_in_function": (leaky("return np.ones(10**10)"), NO_LEAKY, "MemoryError"),
+    "fork_bomb": (
+        notebook(more="import os\nwhile True:\n    os.fork()"),
+        FULL,
+        "Operation not permitted",
+    ),
+    "socket": (
+        notebook(more="import socket\nsocket.create_connection(('127.0.0.1', {port}), 1)"),
+        FULL,
+        "cell 8, line 2",
+    ),
+    "reads_files": (
+        notebook(linear="linear = eval(open('{secret}').read())"),
+        FULL - 1 - 2,
+        "FileNotFoundError",
+    ),
+    "writes_files": (notebook(more="open('{secret}', 'w').write('x')"), FULL, "cell 8, line 1"),
+    "fills_the_disk": (
+        notebook(
+            more="import os\nfor i in range(99):\n    open(f'/tmp/{i}', 'wb').write(bytes(10**6))"
+        ),
+        FULL,
+        "No space left on device",
+    ),
+    "kills": (notebook(more="import os\nos.kill(-1, 9)"), FULL, ""),
+    "ignores_the_alarm": (
+        notebook(
+            more="""
+            import signal
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            while True:
+                pass"""
+        ),
+        FULL,
+        "does not end within",
+    ),
+}
+KNOWN = MISTAKES | ({} if why_no_isolation() else ATTACKS)
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Grade all of them at once; gives rows of grades.csv and feedback by name."""
+    top = tmp_path_factory.mktemp("class")
+    submissions, secret = top / "submissions", top / "secret"
+    secret.write_text("lambda x, W, b: x @ W.T + b")
+    (submissions / "perfect_in_a_folder" / "a1").mkdir(parents=True)
+    server = socket.create_server(("127.0.0.1", 0))
+    server.settimeout(0.1)
+    for name, (content, _, _) in KNOWN.items():
+        path = submissions / f"{name}.ipynb"
+        if name == "perfect_in_a_folder":
+            path = submissions / name / "a1" / "mine.ipynb"
+        if isinstance(content, str):
+            content = content.replace("{secret}", str(secret))
+            content = content.replace("{port}", str(server.getsockname()[1])).encode()
+        path.write_bytes(content)
+    python = "\n".join(textwrap.dedent(source) for source in GOOD.values())
+    (submissions / "python.py").write_text(python)
+    (submissions / "python_broken.py").write_text(python + "\ndef (")
+    (submissions / "python_cells.py").write_text(f"{python}\n# %%\ndef (\n# %% [markdown]\n# ha")
+    (submissions / "link.ipynb").symlink_to(secret)
+    (submissions / "=cmd.py").write_text(python)
+    (submissions / "nothing_inside").mkdir()
+    out = top / "out" / "grades.csv"
+    isolated, before = not why_no_isolation(), sorted(p.name for p in top.iterdir())
+    records = grade.grade(
+        ASSIGNMENTS["a1"], submissions, out, isolated=isolated, workers=2, quiet=True
+    )
+    with out.open(newline="") as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    pages = {p.stem: p.read_text() for p in (out.parent / "grades_feedback").iterdir()}
+    assert secret.read_text() == "lambda x, W, b: x @ W.T + b"
+    assert sorted(p.name for p in top.iterdir()) == sorted([*before, "out"])
+    with pytest.raises(TimeoutError):
+        server.accept()
+    server.close()
+    return rows, pages, records, out, submissions
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_there_are_enough_of_them():
+    assert len(MISTAKES) - 2 >= 40
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_right_score_and_a_useful_line(graded, name):
+    rows, pages, *_ = graded
+    _, points, words = KNOWN[name]
+    assert rows[name]["status"] == "graded"
+    if points is not None:
+        assert int(rows[name]["points"]) == points, pages[name]
+    assert words in pages[name].replace("&lt;", "<").replace("&gt;", ">")
+    assert points == FULL or " of 3\n\n- " in pages[name] or "\n\n- " in pages[name]
+
+
+@pytest.mark.parametrize(
+    "name, points, words",
+    [
+        ("python", FULL, "Right."),
+        ("python_broken", 0, "SyntaxError"),
+        ("python_cells", FULL, "SyntaxError"),
+        ("link", 0, "a link to another file"),
+        ("nothing_inside", 0, "the folder must hold one notebook"),
+        ("'=cmd", FULL, "Right."),
+    ],
+)
+def test_other_files(graded, name, points, words):
+    rows, pages, *_ = graded
+    assert int(rows[name]["points"]) == points
+    assert words in pages[name.replace("'=", "_")]
+
+
+def test_feedback_holds_no_hidden_test(graded):
+    _, pages, *_ = graded
+    for page in pages.values():
+        assert "seed=41" not in page and "HIDDEN" not in page
+
+
+def test_an_ordinary_submission_takes_less_than_two_seconds(graded):
+    times = {record.student: record.seconds for record in graded[2]}
+    assert sorted(times.values())[len(times) // 2] < 2.0
+
+
+def test_a_second_run_grades_only_what_changed(graded, monkeypatch):
+    rows, _, _, out, submissions = graded
+    asked = []
+    monkeypatch.setattr(grade, "run", lambda jobs, workers: map(grade.grade_one, asked_of(jobs)))
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+
+    def asked_of(jobs):
+        asked.extend(job.student for job in jobs)
+        return jobs
+
+    path = submissions / "perfect.ipynb"
+    path.write_text(leaky("return x"))
+    grade.grade(ASSIGNMENTS["a1"], submissions, out, isolated=not why_no_isolation(), quiet=True)
+    assert asked == ["perfect"]
+    with out.open(newline="") as file:
+        again = {row["student"]: row for row in csv.DictReader(file)}
+    assert again.pop("perfect")["points"] == str(NO_LEAKY)
+    assert again == {name: row for name, row in rows.items() if name != "perfect"}
+
+
+def test_a_broken_environment_is_no_zero(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text("x = 1")
+    sheet, out = ASSIGNMENTS["a1"], tmp_path / "out" / "grades.csv"
+    monkeypatch.setattr(sources, "make", lambda kind, *rest: json.loads(notebook()))
+    with pytest.raises(sandbox.BrokenEnvironment, match="the release score 12 of 12 points, not 0"):
+        grade.grade(sheet, tmp_path, out, isolated=False, quiet=True)
+    monkeypatch.setattr(sources, "make", lambda kind, *rest: json.loads(notebook(linear=None)))
+    with pytest.raises(sandbox.BrokenEnvironment, match="the solutions score 9 of 12"):
+        grade.grade(sheet, tmp_path, out, isolated=False, quiet=True)
+    assert not out.exists()
+
+
+def test_a_grader_that_fails_gives_no_zero(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text("x = 1")
+
+    def broken(*args):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+    monkeypatch.setattr(grade, "judge_all", broken)
+    out = tmp_path / "out" / "grades.csv"
+    (record,) = grade.grade(ASSIGNMENTS["a1"], tmp_path, out, isolated=False, quiet=True)
+    assert record.status == "not graded: grader: OSError: the disk is gone"
+    with out.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["points"] == "" and row["linear"] == ""
+    assert "says nothing about your work" in (out.parent / "grades_feedback/a.md").read_text()
+    assert os.listdir(tmp_path / "out")
