@@ -42,6 +42,14 @@ def test_the_solution_has_all_points_and_the_release_none(name):
     assert all(result.lines for result in results.values())
 
 
+def test_the_checks_find_all_eight_mistakes_of_the_bug_hunt():
+    made = sources.make("solutions", ASSIGNMENTS["a5"], None)
+    found = [c for c in made["cells"] if not c["metadata"].get("nbgrader", {}).get("solution")]
+    results, _ = judge_cells("a5", notebook.notebook_cells(json.dumps({"cells": found})))
+    mended = [result for name, result in results.items() if name.startswith("mend_")]
+    assert len(mended) == 8 and all(result.lines for result in mended)
+
+
 @pytest.mark.slow
 def test_the_solution_of_a4_remembers():
     results, errors = judge_cells("a4", cells_of("solutions", "a4"))
@@ -93,20 +101,23 @@ def test_sources_are_clean_and_tests_match_tasks(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_release_holds_no_solution_and_no_hidden_test(name):
     sheet = ASSIGNMENTS[name]
-    source = sources.path_of(sheet).read_text()
-    hidden = "\n".join(
-        match
-        for cell in json.loads(source)["cells"]
-        for pattern in (notebook.HIDDEN, notebook.SOLUTION)
-        for match in [m.group(0) for m in pattern.finditer(notebook.source_of(cell))]
-    )
-    released = sources.make("release", sheet, None)
-    text = "\n".join(map(notebook.source_of, released["cells"]))
+    written = notebook.parse(sources.path_of(sheet).read_text())["cells"]
+    released = sources.make("release", sheet, None)["cells"]
+    text = bare("\n".join(map(notebook.source_of, released)))
     for mark in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN"):
         assert mark not in text
-    lines = {line.strip() for line in hidden.splitlines() if len(line.strip()) > 25}
-    assert len(lines) > 5
-    assert [line for line in lines if line in text] == []
+    for pattern in notebook.SOLUTION, notebook.HIDDEN:
+        found = [m.group(0) for cell in written for m in pattern.finditer(notebook.source_of(cell))]
+        assert len(found) >= (1 if pattern is notebook.SOLUTION else 4)
+        assert [part for part in found if bare("\n".join(part.splitlines()[1:-1])) in text] == []
+    manual = [c for c in written if c["metadata"].get("nbgrader", {}).get("points")]
+    manual = [c for c in manual if c["cell_type"] == "markdown"]
+    assert all(bare(notebook.source_of(cell)) not in text for cell in manual)
+
+
+def bare(source):
+    """Strip the indentation of every line."""
+    return "\n".join(line.strip() for line in source.strip().splitlines())
 
 
 def test_the_commands_write_and_check(tmp_path, capsys):
@@ -148,6 +159,15 @@ def test_check_in_a_notebook(capsys):
     assert "∂L/∂x" in capsys.readouterr().out
     with pytest.raises(sources.CourseError, match="task must be one of linear"):
         course.check("a1", "leeky", namespace=mine)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_passes_the_check_in_a_notebook(name, capsys):
+    names = {"__name__": "__main__"}
+    for _, source in cells_of("solutions", name):
+        exec(source, names)
+    assert course.check(name, *quick(name), namespace=names), capsys.readouterr().out
+    assert "not yet" not in capsys.readouterr().out
 
 
 def test_swap_replaces_and_puts_back():

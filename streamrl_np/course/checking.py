@@ -3,8 +3,8 @@
 import sys
 
 from . import notebook, sandbox, sources
-from .box import harness
-from .box.student import Student
+from .box import harness, wire
+from .box.student import Mistake, Student
 from .tasks import SEED, judge_all
 
 
@@ -66,7 +66,11 @@ def check(name, *tasks, variant=None, seed=SEED, namespace=None):
     limit = sandbox.LIMITS["call_seconds"]
 
     def ask(harness_name, *arguments):
-        return harness.answer(student, harness_name, arguments, limit)
+        try:
+            reply = harness.answer(student, harness_name, wire.through(arguments), limit)
+            return wire.through(reply)
+        except wire.WireError as error:
+            raise Mistake(f"the result holds {error}; only numbers and arrays are wanted") from None
 
     outcome = Outcome(assignment, judge_all(assignment, ask, seed, variant, tasks or None, True))
     print(outcome)

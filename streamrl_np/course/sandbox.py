@@ -423,7 +423,7 @@ REPLIES = {
     "in_place": (None, [np.ndarray]),
     "entry": str,
     "dense_layer": (np.ndarray,) * 4,
-    "rtu_advance": (np.ndarray, np.ndarray),
+    "rtu_advance": (np.ndarray, np.ndarray, np.ndarray),
     "rtu_vjp": (np.ndarray, None),
     "rtu_rtrl": np.ndarray,
     "rtu_bptt": np.ndarray,

@@ -8,6 +8,7 @@ from ... import cells
 from ...arrays import Views
 from ...cells import rtu
 from .. import judge
+from ..box import harness
 from ..swapping import swap
 from ..tasks import Assignment, Task
 
@@ -91,24 +92,30 @@ def immediate_jacobian(ask, rng, c):
 
 
 def advance(ask, rng, c):
-    """Three steps in each mode; every array of the state is compared after every step."""
+    """Three steps in each mode, with a made-up Jacobian; the state is compared after each."""
     n, d, p = make(rng)
     for mode in cells.MODES:
         state = Views(rtu.state_layout(n, d))
         for t in range(3):
             x, before = rng.normal(size=d), state.copy()
-            with in_library(c):
+            with in_library(c), swap(rtu, immediate_jacobian=harness.made_up_step):
                 cache = rtu.advance(p, state, x, mode)
-                J = rtu.immediate_jacobian(cache.gates, cache.h_prev, p.B @ x)
-            arguments = (p.flat, n, d, before.flat, x, mode, tuple(cache.gates), J)
-            flat, y = ask("rtu_advance", *arguments)
-            theirs = Views(rtu.state_layout(n, d), flat=np.array(flat, np.float64))
+            arguments = (p.flat, n, d, before.flat, x, mode, tuple(cache.gates))
+            flat, y, h_prev = ask("rtu_advance", *arguments)
+            theirs = Views(state.layout, flat=judge.flat("the state", flat, state.flat))
             where = f'advance, mode "{mode}", step {t + 1}:'
-            lines = [] if mode == "frozen" else compare_sensitivities(where, theirs, state, cache)
             if mode == "frozen" and any(theirs[k].any() for k in ("S_nu", "S_theta", "S_B")):
-                lines = [f"{where} the sensitivities must stay zero"]
-            first = judge.values(f"{where} h", theirs.h, state.h)
-            lines = first + lines + judge.values(f"{where} y", y, cache.y)
+                return [f"{where} the sensitivities must stay as they are"]
+            lines = judge.values(f"{where} h", theirs.h, state.h)
+            if mode != "frozen":
+                lines += compare_sensitivities(where, theirs, state, cache)
+            lines += judge.values(f"{where} y", y, cache.y)
+            lines += judge.values(
+                f"{where} h_prev in the cache",
+                h_prev,
+                cache.h_prev,
+                suspects={"it is the new h: copy the old one before it changes": state.h},
+            )
             if lines:
                 return lines
     return []
@@ -135,10 +142,17 @@ def vjp(ask, rng, c):
     g = tuple(cache.gates)
     arguments = (p.flat, n, d, state.flat, g, x, cache.h_prev, cache.y, gy)
     flat, their_gx = ask("rtu_vjp", *arguments)
-    theirs = Views(p.layout, flat=np.array(flat, np.float64))
-    lines = []
-    for name in p.layout:
-        lines += judge.values(f"vjp: grad.{name}", theirs[name], grad[name], {"γ": g[3]})
+    theirs = Views(p.layout, flat=judge.flat("grad", flat, grad.flat))
+    G, lines = rtu.features_vjp(gy, cache.y), []
+    for name, S in (("nu_log", state.S_nu), ("theta_log", state.S_theta)):
+        known = {"Re(G S): G wants a conjugate": (G * S).real}
+        lines += judge.values(f"vjp: grad.{name}", theirs[name], grad[name], suspects=known)
+    known = {
+        "a conjugate of S_B is missing": G[:, None] * state.S_B,
+        "the conjugate is on G; it belongs on S_B": G.conj()[:, None] * state.S_B,
+        "J_B, of one step, instead of S_B": G[:, None] * state.J_B,
+    }
+    lines += judge.values("vjp: grad.B", theirs.B, grad.B, {"γ": g[3]}, known)
     return lines + judge.values("vjp: ∂L/∂x", their_gx, gx)
 
 
@@ -149,7 +163,7 @@ def sequence(rng):
     return n, d, p, rng.normal(size=(T, d)), rng.normal(size=(T, 2 * n))
 
 
-def exactness(harness, what):
+def exactness(route, what):
     """Judge a gradient over a sequence: over one step, two, and all."""
 
     def judged(ask, rng, c):
@@ -157,8 +171,8 @@ def exactness(harness, what):
         for T in sorted({1, 2, len(xs)}):
             with in_library(c):
                 right = gradient_over(p, xs[:T], gys[:T])
-            flat = ask(harness, p.flat, n, d, xs[:T], gys[:T])
-            theirs = Views(p.layout, flat=np.array(flat, np.float64))
+            flat = ask(route, p.flat, n, d, xs[:T], gys[:T])
+            theirs = Views(p.layout, flat=judge.flat("the gradient", flat, p.flat))
             lines = []
             for name in p.layout:
                 where = f"{what} over {T} step{'s' if T > 1 else ''}: {name}"
@@ -194,7 +208,7 @@ def network(ask, rng, c):
             right, cache = own.forward(x)
         own.vjp(cache, g)
     lines = judge.values("a network on your RTU: its output", output, right)
-    theirs = Views(own.p.layout, flat=np.array(flat, np.float64))
+    theirs = Views(own.p.layout, flat=judge.flat("the gradient", flat, own.p.flat))
     for name in ("cell.nu_log", "cell.theta_log", "cell.B", "encoder.W"):
         where = f"a network on your RTU: the gradient of {name}"
         lines += judge.values(where, theirs[name], own.grad[name])

@@ -4,6 +4,7 @@ No object of the other side is ever rebuilt, so nothing here can run code: a fra
 the structure and raw bytes for the arrays, both of limited size.
 """
 
+import io
 import json
 import math
 import struct
@@ -111,3 +112,8 @@ def exactly(stream, count):
     if len(data) < count:
         raise EOFError("the other side is gone")
     return data
+
+
+def through(tree):
+    """Give what would arrive at the other end: copies, and tuples for lists."""
+    return read(io.BytesIO(encode(tree)))
