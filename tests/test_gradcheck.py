@@ -1,4 +1,3 @@
-import argparse
 import ast
 import json
 import re
@@ -7,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamrl_np import cells, gradcheck, layers
+from streamrl_np import cells, cli, gradcheck, layers
 from streamrl_np.arrays import Complex, Views
-from streamrl_np.gradcheck import command, differences, figures, registry, sequence, twins
+from streamrl_np.gradcheck import differences, figures, registry, sequence, twins
 from streamrl_np.gradcheck.inputs import InputError
 from streamrl_np.gradcheck.recurrent import make_cell
 
@@ -370,10 +369,7 @@ def test_figures_are_drawn(tmp_path):
 
 
 def run(*arguments):
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["gradcheck", *map(str, arguments)])
-    return args.command(args)
+    return cli.main(["gradcheck", *map(str, arguments)])
 
 
 def test_the_command_prints_a_table_and_writes_json(capsys, tmp_path):

@@ -5,6 +5,7 @@ import time
 import pytest
 from mutants import EQUIVALENT, MUTANTS, planted
 
+from streamrl_np import cli
 from streamrl_np.gradcheck import registry
 
 CHECKS = registry.checks()
@@ -25,6 +26,14 @@ def test_a_mutant_is_found(mutant):
     assert report.verdict == "fail", f"{mutant.check} did not see it"
     assert "stopped with" not in str(report), f"it was met by accident: {report}"
     assert seconds < 2.0
+
+
+@pytest.mark.parametrize("mutant", MUTANTS[::40], ids=lambda mutant: mutant.name)
+def test_the_command_fails_with_a_mutant(mutant, capsys):
+    with planted(mutant):
+        assert cli.main(["gradcheck", "--only", mutant.check]) == 1
+    assert "0 of 1 checks pass" in capsys.readouterr().out
+    assert cli.main(["gradcheck", "--only", mutant.check]) == 0
 
 
 @pytest.mark.parametrize("mutant, reason", EQUIVALENT, ids=lambda value: getattr(value, "name", ""))

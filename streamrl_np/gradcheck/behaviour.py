@@ -25,8 +25,8 @@ INPUTS, ACTIONS = 3, 3
 class Diary:
     """Compares what an agent holds with what it should, transition by transition."""
 
-    def __init__(self):
-        self.worst, self.counts, self.first = {}, {}, None
+    def __init__(self, claim=""):
+        self.worst, self.counts, self.first, self.claim = {}, {}, None, claim
 
     def compare(self, t, what, claimed, expected, name_of=None):
         """Note how far ``claimed`` is from ``expected`` after transition ``t``."""
@@ -56,7 +56,7 @@ class Diary:
             for what, e in self.worst.items()
         )
         problems = (self.first.words,) if self.first else ()
-        return Report("", parameters, TOLERANCE, problems, divergence=self.first)
+        return Report("", parameters, TOLERANCE, problems, self.claim, divergence=self.first)
 
 
 def reading(t):
@@ -89,14 +89,13 @@ def follow(rng, make, plain, learners):
     rng : numpy.random.Generator
     make : callable
         ``make(rng)`` makes the agent, in float64.
-    plain : callable
-        ``plain(agent)`` makes its twin: an object with ``update`` and ``look``; the latter names
-        the numbers that it holds.
+    plain : type of Plain
+        Makes its twin.
     learners : sequence of str
         The agent's networks.
     """
     agent = make(rng)
-    twin, diary = plain(agent), Diary()
+    twin, diary = plain(agent, learners), Diary(plain.claim)
     observations, rewards = script(rng)
     for t in range(T):
         terminated, truncated = t == TERMINATED, t == TRUNCATED
@@ -126,7 +125,9 @@ def hidden(network):
 class Plain:
     """A plain agent: reference networks and traces, by name."""
 
-    def __init__(self, agent, *names):
+    claim = "the semi-gradient: the value of the next step is held still"
+
+    def __init__(self, agent, names):
         self.cfg, self.policy = agent.config, agent.policy if hasattr(agent, "policy") else None
         self.networks = {name: ReferenceNetwork(agent.learners[name].network) for name in names}
         self.traces = {name: np.zeros(net.p.flat.size) for name, net in self.networks.items()}
@@ -200,6 +201,7 @@ class PlainQ(Plain):
 class PlainQRC(Plain):
     """QRC(λ): eq. A4 to A9."""
 
+    claim = "each network takes what the other says as given"
     z_h = 0.0
 
     def update(self, s, action, reward, s_next, terminated, truncated):
@@ -265,25 +267,22 @@ def actor_critic_run(policy, cell):
     """Make a function that runs stream AC(λ) beside its plain twin."""
     make = make_actor_critic(policy, cell)
 
-    def plain(agent):
-        return PlainActorCritic(agent, "actor", "critic")
-
-    return lambda rng: follow(rng, make, plain, ("actor", "critic"))
+    return lambda rng: follow(rng, make, PlainActorCritic, ("actor", "critic"))
 
 
 def td_run(rng):
     """Run stream TD(λ) beside its plain twin."""
-    return follow(rng, make_td, lambda agent: PlainTD(agent, "value"), ("value",))
+    return follow(rng, make_td, PlainTD, ("value",))
 
 
 def q_run(rng):
     """Run stream Q(λ) beside its plain twin."""
-    return follow(rng, make_q, lambda agent: PlainQ(agent, "q"), ("q",))
+    return follow(rng, make_q, PlainQ, ("q",))
 
 
 def qrc_run(rng):
     """Run QRC(λ) beside its plain twin."""
-    return follow(rng, make_qrc, lambda agent: PlainQRC(agent, "q", "h"), ("q", "h"))
+    return follow(rng, make_qrc, PlainQRC, ("q", "h"))
 
 
 def bounded_run(rng):

@@ -145,21 +145,21 @@ def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions
     for target in targets:
         found = judge(target, floor, tolerance)
         lines = look_along(loss, target, floor, tolerance, directions, rng)
-        if gather(e.verdict for e in lines) == FAIL and gather(e.verdict for e in found) != FAIL:
-            found += locate(loss, target, floor, tolerance)
+        failing = gather(e.verdict for e in found) == FAIL
+        located = []
+        if not failing and gather(e.verdict for e in lines) == FAIL:
+            located = locate(loss, target, floor, tolerance)
         verdict = gather(e.verdict for e in found + lines)
-        advice = ()
-        if len(found) > target.at.size:
-            advice = (f"the sampled entries are right; halving the input led to {found[-1].name}",)
+        if located:
+            words = "the sampled entries are right; halving the input led to "
+            advice = (words + located[0].name,)
         elif verdict == FAIL:
             advice = hints.find(target, problem, inputs, examined, tolerance)
-        elif verdict == INCONCLUSIVE:
-            advice = doubts(target, found, tolerance)
-        worst = worst_of(found + lines)
-        count, drawn = target.at.size, len(lines)
-        parameters.append(
-            Parameter(target.name, target.shape, target.size, count, drawn, worst, verdict, advice)
-        )
+        else:
+            advice = doubts(target, found, tolerance) if verdict == INCONCLUSIVE else ()
+        sizes = target.shape, target.size, target.at.size, len(lines)
+        worst = worst_of(found + lines + located)
+        parameters.append(Parameter(target.name, *sizes, worst, verdict, advice))
     return tuple(parameters)
 
 
@@ -180,19 +180,10 @@ def judge(target, floor, tolerance):
     smallest = max(SMALL * target.peak(), floor)
     sizes = np.fmax(np.abs(target.claimed), np.abs(target.expected))
     target.scale = np.fmax(sizes, smallest)
-    rows = zip(
-        target.at,
-        target.claimed,
-        target.expected,
-        target.uncertainty,
-        target.jump,
-        target.scale,
-        strict=True,
-    )
-    return [
-        entry(name_entry(target, at), claimed, expected, off, jump, scale, tolerance)
-        for at, claimed, expected, off, jump, scale in rows
-    ]
+    t = target
+    rows = zip(t.claimed, t.expected, t.uncertainty, t.jump, t.scale, strict=True)
+    names = [name_entry(t, at) for at in t.at]
+    return [entry(name, *row, tolerance) for name, row in zip(names, rows, strict=True)]
 
 
 def entry(name, claimed, expected, uncertainty, jump, scale, tolerance):
@@ -206,11 +197,8 @@ def entry(name, claimed, expected, uncertainty, jump, scale, tolerance):
         numbers = map(float, (claimed, expected, uncertainty, math.inf))
         return Entry(name, *numbers, FAIL)
     error, doubt = abs(claimed - expected) / scale, uncertainty / scale  # (eq. G6)
-    if (
-        math.isnan(doubt)
-        or not doubt <= math.sqrt(tolerance)
-        or abs(jump) > KINK * scale + 10 * uncertainty
-    ):
+    kink = abs(jump) > KINK * scale + 10 * uncertainty
+    if kink or not doubt <= math.sqrt(tolerance):  # the latter with NaN too
         verdict = INCONCLUSIVE
     elif error <= tolerance and doubt <= tolerance:
         verdict = PASS

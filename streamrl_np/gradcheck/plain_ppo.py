@@ -14,6 +14,7 @@ from . import behaviour
 from .reference import STEP, ReferenceNetwork
 from .twins import split
 
+CLAIM = "the gradient with advantages, targets and the policy that acted held still"
 ROLLOUT = 9  # one unrolled segment: it holds a termination and a truncation
 
 
@@ -152,7 +153,7 @@ def complex_slopes(net, loss):
 def run(rng):
     """Run PPO beside its plain twin; returns a Report."""
     agent = make(rng)
-    twin, diary = PlainPPO(agent), behaviour.Diary()
+    twin, diary = PlainPPO(agent), behaviour.Diary(CLAIM)
     observations, rewards = behaviour.script(rng)
     for t in range(behaviour.T):
         ends = t == behaviour.TERMINATED, t == behaviour.TRUNCATED

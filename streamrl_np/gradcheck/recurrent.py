@@ -16,7 +16,7 @@ import numpy as np
 from .. import cells, networks
 from ..arrays import Complex, Views
 from ..cells import CELLS
-from . import large, suspects
+from . import large, suspects, twins
 from .check import Problem
 from .registry import Check, derivatives_of
 from .sequence import Sequence, check_sequence
@@ -42,13 +42,23 @@ def make_cell(name, mode, rng, n, d):
 
 
 def cell_checks(name):
-    """List the checks of one cell: each mode over three episodes, and unrolled if it can be."""
+    """List the checks of one cell: each mode over three episodes, beside its twin, unrolled."""
     own = derivatives_of(f"cells.{name}")
     unrolled = tuple(d for d in own if d.endswith((".unroll_vjp", ".sensitivity_vjp")))
     stepped = tuple(d for d in own if d not in unrolled)
     for mode in cells.MODES:
         covers = stepped if mode == "rtrl" else (f"cells.{name}.vjp",)
         yield Check(f"cells.{name}, {mode}", covers, cell_problem(name, mode))
+    if name in twins.PARTS:
+        yield from twin_checks(name, stepped)
+    for covered in unrolled:
+        past = covered.endswith(".sensitivity_vjp")
+        words, make = ("its past", past_problem) if past else ("unrolled", unrolled_problem)
+        yield Check(f"cells.{name}, {words}", (covered,), make(name))
+
+
+def twin_checks(name, stepped):
+    """List the checks of a cell that has a twin: four ways to its gradient, and full size."""
     for mode in ("rtrl", "tbptt1"):
         covers = stepped if mode == "rtrl" else (f"cells.{name}.vjp",)
         covers += (f"gradcheck.twins.{name}_vjp",)
@@ -57,10 +67,6 @@ def cell_checks(name):
     size = FULL_SIZE.get(name, {})
     words = "{n} units, {steps} steps".format(**size) if size else "full size"
     yield Check(f"cells.{name}, {words}", run_=large.full_size_run(make_cell, name, **size))
-    for covered in unrolled:
-        past = covered.endswith(".sensitivity_vjp")
-        words, make = ("its past", past_problem) if past else ("unrolled", unrolled_problem)
-        yield Check(f"cells.{name}, {words}", (covered,), make(name))
 
 
 def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
