@@ -20,21 +20,13 @@ class Mutant(NamedTuple):
     check: str  # the check of the command that must fail
 
 
-LAYERS, RTU, NONLINEAR, MINGRU, GRU = (
-    "layers",
-    "cells.rtu",
-    "cells.rtu_nonlinear",
-    "cells.mingru",
-    "cells.gru",
-)
+LAYERS, RTU, NONLINEAR = "layers", "cells.rtu", "cells.rtu_nonlinear"
+MINGRU, GRU = "cells.mingru", "cells.gru"
 RTU_RTRL, RTU_WAYS = "cells.rtu, rtrl", "cells.rtu, four ways, rtrl"
-NETWORK, TD, PPO = (
-    "networks, rtu, rtrl",
-    "agents.TD, beside a plain one",
-    "agents.PPO, beside a plain one",
-)
+NETWORK, TD = "networks, rtu, rtrl", "agents.TD, beside a plain one"
 AC = "agents.ActorCritic, Categorical, rtu, beside a plain one"
 Q, QRC = "agents.StreamQ, beside a plain one", "agents.QRC, beside a plain one"
+PPO = "agents.PPO, beside a plain one"
 
 MUTANTS = [
     Mutant(*row)

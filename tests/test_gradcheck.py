@@ -432,3 +432,11 @@ def test_the_page_on_checking_your_own_runs_and_prints_what_it_says(capsys):
     printed = capsys.readouterr().out
     shown = re.search(r"```text\n(.*?)```", page, re.DOTALL).group(1)
     assert printed.startswith(shown) and printed.endswith("True\n")
+
+
+def test_every_agent_runs_beside_a_plain_one():
+    for path in sorted((registry.ROOT / "agents").glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            methods = {f.name for f in getattr(node, "body", ()) if isinstance(f, ast.FunctionDef)}
+            if {"act", "update"} <= methods:
+                assert any(name.startswith(f"agents.{node.name},") for name in CHECKS), node.name

@@ -43,10 +43,8 @@ class Diary:
         self.worst[what] = worst_of([e for e in (self.worst.get(what), entry) if e])
         self.counts[what] = self.counts.get(what, 0) + claimed.size
         if verdict == FAIL and self.first is None:
-            words = (
-                f"it first goes astray at transition {t}, in {what}: {inner} is {numbers[0]:.9g},"
-            )
-            words += f" expected {numbers[1]:.9g}{reading(t)}"
+            words = f"it first goes astray at transition {t}{reading(t)}, in {what}:"
+            words += f" {inner} is {numbers[0]:.9g}, expected {numbers[1]:.9g}"
             self.first = Divergence(what, inner, t, *numbers[:2], words)
 
     def report(self):
