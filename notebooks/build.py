@@ -48,6 +48,7 @@ def execute(text):
         notebook,
         timeout=SECONDS,
         record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(HERE)}},
         on_cell_execute=lambda **_: start.__setitem__(0, time.perf_counter()),
         on_cell_executed=lambda **_: seconds.append(time.perf_counter() - start[0]),
