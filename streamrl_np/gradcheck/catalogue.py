@@ -228,7 +228,7 @@ for clip in (0.2, None):
     ENTRIES.append(Check(name, ("agents.ppo.value_loss_gradient",), ppo_value_problem(clip)))
 
 
-@entry("agents.ppo.PPO.gradient", "agents.ppo.PPO.gradient", entries=16, directions=2)
+@entry("agents.ppo.PPO.gradient", "agents.ppo.PPO.gradient", entries=8, directions=1)
 def ppo_minibatch(rng):
     """Both losses of one minibatch, segments that begin from a still state."""
     config = ppo.Config(rollout=12, segment=3, minibatches=1, entropy=0.1, value_clip=None)

@@ -221,7 +221,7 @@ def network_checks(name):
         )
     if name == "rtu":
         problem = network_problem(name, "rtrl", n=192, width=64, inputs=8)
-        options = dict(entries=2, directions=2)
+        options = dict(entries=2, directions=1)
         yield Check("networks, rtu, full size", covers, problem, options=options)
     if hasattr(CELLS[name], "unroll"):
         covers = ("networks.dense_vjp", "networks.Network.unroll_vjp")
