@@ -1,6 +1,7 @@
 """The command line: python -m streamrl_np run | list | show | gradcheck | bench | study."""
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -24,6 +25,9 @@ def main(arguments=None):
     args = make_parser().parse_args(arguments)
     try:
         return args.command(args)
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (SettingError, MissingPackage, CheckpointError, RunDirectoryError, OSError) as error:
         print(f"streamrl_np: {error}", file=sys.stderr)
         return BAD_INPUT
