@@ -76,6 +76,7 @@ ROOMS = {
     "Environments": ["envs.*"],
     "Experiments": ["experiments.*"],
     "Gradient checker": ["gradcheck.*"],
+    "Course": ["course.*"],
 }
 NOT_PROSE = (
     *(nodes.literal, nodes.literal_block, nodes.math, nodes.math_block),

@@ -111,10 +111,10 @@ def committed(name, command):
     """Show the tables and figures of docs/results/NAME, or say what makes them."""
     directory = results(name)
     print(f"made by: {command}")
-    shown = False
-    for path in sorted(directory.glob("**/table.md")) + sorted(directory.glob("**/*.png")):
-        shown = True
-        text = path.suffix == ".md"
-        display(Markdown(path.read_text(encoding="utf-8")) if text else shown(path))
-    if not shown:
+    tables, figures = sorted(directory.glob("**/table.md")), sorted(directory.glob("**/*.png"))
+    for path in tables:
+        display(Markdown(path.read_text(encoding="utf-8")))
+    for path in figures:
+        display(shown(path))
+    if not tables and not figures:
         print(f"docs/results/{name} holds no results yet.")
