@@ -245,3 +245,19 @@ def test_a_run_broken_off_and_resumed_gives_the_same_bytes(name, settings, tmp_p
     runner.execute(run, quiet=True)
     whole, broken = ((tmp_path / d / "episodes.csv").read_bytes() for d in ("whole", "broken"))
     assert whole == broken and whole.count(b"\n") > 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, settings, steps, goal",
+    [
+        # a well-known PPO with tuned settings needs about 100 000 steps for CartPole's 500
+        ("gym:CartPole-v1", {"agent.name": "ppo"}, 40_000, 450),
+        ("popgym/RepeatFirstEasy", {}, 50_000, 0.7),
+    ],
+)
+def test_what_is_learned_soon(name, settings, steps, goal, tmp_path):
+    experiment = configs.build(name, {"run.steps": str(steps), **settings})
+    run = runner.Run(experiment, tmp_path / "run", name)
+    runner.execute(run, quiet=True)
+    assert np.mean(list(run.progress.recent)[-20:]) >= goal

@@ -124,9 +124,27 @@ def ring_arms(length):
     return arms(["memory-chain"], rings, {"env.length": str(length)})
 
 
+def ppo_arms():
+    """List what shows that the baseline is a good one: an easy task, and one for a memory."""
+    methods = {
+        "PPO, RTU, segments of 16": PPO,
+        "PPO, RTU, single steps": {**PPO, "agent.segment": "1"},
+        "PPO, RTU, truncated BPTT(64)": {
+            **PPO,
+            **TBPTT1,
+            "agent.segment": "64",
+            "agent.minibatches": "8",
+        },
+        MEMORYLESS: {**PPO, **FEEDFORWARD},
+    }
+    experiments = "gym:CartPole-v1", "popgym/RepeatFirstEasy"
+    return arms(experiments, methods, {"run.steps": "200000"})
+
+
 SWEEPS = {
     "ring-16": lambda: ring_arms(16),
     "ring-64": lambda: ring_arms(64),
+    "ppo": ppo_arms,
     "popgym": popgym_arms,
     "mujoco": lambda: mujoco_arms("Hopper-P", "HalfCheetah-P"),
     "mujoco-rest": lambda: mujoco_arms(
