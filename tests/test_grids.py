@@ -61,7 +61,7 @@ def test_a_search_varies_one_setting_at_a_time():
 def test_unknown_sweep(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, words in (
-        (["sweep", "zebra"], "sweep must be one of ring-16, ring-64, popgym, mujoco"),
+        (["sweep", "zebra"], "sweep must be one of ring-16, "),
         (["sweep", "memory-chain", "--seeds", "x"], "seeds must look like"),
         (["sweep", "memory-chain", "--workers", "0"], "workers must be a whole number"),
         (["sweep", "memory-chain", "--set", "env.lenght=3"], "did you mean 'env.length'"),
