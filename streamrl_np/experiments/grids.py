@@ -94,9 +94,10 @@ def around(experiment, common, values):
 
 
 def popgym_search(task):
-    """List one task's ring, λ, γ, τ, κ and optimizer, each varied in turn, on few frames."""
+    """List one task's ring, phase, λ, γ, τ, κ and optimizer, each varied in turn, on few frames."""
     values = {
-        "cell.r_min": ("0.0", "0.8", "0.9", "0.95", "0.98"),
+        "cell.r_min": ("0.0", "0.8", "0.9", "0.95", "0.99"),
+        "cell.max_phase": ("0.05", "0.5", "2.0"),
         "agent.trace_decay": ("0.0", "0.5", "0.8", "0.9", "0.95"),
         "agent.discount": ("0.0", "0.5", "0.7", "0.9", "0.99"),
         "agent.entropy": ("0.0", "0.001", "0.01", "0.05"),
