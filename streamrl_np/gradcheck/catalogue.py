@@ -43,7 +43,8 @@ def everything():
         yield from recurrent.network_checks(name)
     yield from (check for check in ENTRIES if check.name.startswith("policies"))
     yield from policy_checks()
-    yield from (check for check in ENTRIES if check.name.startswith("agents"))
+    early = ("layers", "policies")
+    yield from (check for check in ENTRIES if not check.name.startswith(early))
     yield from behaviour_checks()
 
 
