@@ -302,14 +302,14 @@ ATTACKS = {
     "socket": (
         notebook(more="import socket\nsocket.create_connection(('127.0.0.1', {port}), 1)"),
         FULL,
-        "cell 8, line 2",
+        "(cell 8, line 2)",
     ),
     "reads_files": (
         notebook(linear="linear = eval(open('{secret}').read())"),
         FULL - 1 - 2,
         "FileNotFoundError",
     ),
-    "writes_files": (notebook(more="open('{secret}', 'w').write('x')"), FULL, "cell 8, line 1"),
+    "writes_files": (notebook(more="open('{secret}', 'w').write('x')"), FULL, "(cell 8, line 1)"),
     "fills_the_disk": (
         notebook(
             more="import os\nfor i in range(99):\n    open(f'/tmp/{i}', 'wb').write(bytes(10**6))"

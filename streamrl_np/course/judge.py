@@ -10,6 +10,7 @@ import numpy as np
 from ..gradcheck import Problem, check_problem
 from ..gradcheck.report import FAIL, INCONCLUSIVE
 from .box.student import Mistake
+from .box.wire import KINDS
 
 TOLERANCE = 1e-8
 
@@ -81,6 +82,8 @@ def unfit(what, got, expected):
         kind = f"{len(got)} values" if isinstance(got, tuple) else f"a {type(got).__name__}"
         return [f"{what} is {kind}; one array of shape {expected.shape} is wanted"]
     got = np.asarray(got)
+    if got.dtype.kind not in KINDS:
+        return [f"{what} is not a number that fits an array"]
     if got.shape != expected.shape:
         turned = got.shape == expected.shape[::-1] and got.ndim > 1
         hint = ": is it transposed?" if turned else ""

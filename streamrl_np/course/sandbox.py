@@ -301,7 +301,10 @@ class Worker:
     def stop(self):
         """Kill the process and all that it started."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+            if hasattr(os, "killpg"):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError, ValueError):
@@ -320,14 +323,14 @@ def without_numpy_path(environment, isolated):
 
 def how_it_ended(code):
     """Say in words how a process ended."""
-    signals = {
-        signal.SIGKILL: "it was killed: too much memory or time",
-        signal.SIGXCPU: "it used up its processor time",
-        signal.SIGSEGV: "it crashed: out of memory, or a recursion without end",
-        signal.SIGXFSZ: "it wrote too large a file",
+    endings = {
+        "SIGKILL": "it was killed: too much memory or time",
+        "SIGXCPU": "it used up its processor time",
+        "SIGSEGV": "it crashed: out of memory, or a recursion without end",
     }
     number = -code if code and code < 0 else (code or 0) - 128
-    return signals.get(number, f"it ended the process (code {code})")
+    names = {int(s): s.name for s in signal.Signals}
+    return endings.get(names.get(number), f"it ended the process (code {code})")
 
 
 class Session:

@@ -99,5 +99,9 @@ SHEET = Assignment(
         Task("derivation", 4, None),
         Task("comparison", 6, None),
     ),
-    (),
+    tuple(
+        f"cells.{name}.{function}"
+        for name in ("rtu", "rtu_nonlinear", "mingru", "gru")
+        for function in ("advance", "vjp")
+    ),
 )

@@ -102,7 +102,9 @@ def run_cell(one, cell, source, limits, student):
                 exec(code, one.namespace)
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 if not is_test(statement):
-                    errors.append(f"{name}, line {statement.lineno}: {student.describe(error)}")
+                    words = student.describe(error)
+                    at = "" if f"({name}, " in words else f", line {statement.lineno}"
+                    errors.append(f"{name}{at}: {words}")
     return {"errors": errors[:3]}
 
 
