@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from streamrl_np.course import notebook, sandbox, sources
+from streamrl_np.course import notebook, sandbox, sources, walls
 from streamrl_np.course.assignments import ASSIGNMENTS
 from streamrl_np.course.tasks import judge_all
 
@@ -39,7 +39,7 @@ def judge_cells(name, cells, isolated=None, variant=None, seed=11, only=None):
     isolated = not why_no_isolation() if isolated is None else isolated
     assignment = ASSIGNMENTS[name]
     limits = sandbox.LIMITS | assignment.limits
-    with sandbox.make_box(assignment.withheld) as box:
+    with walls.make_box(assignment.withheld) as box:
         session = sandbox.Session(lambda: sandbox.Worker(box, limits, isolated), cells, limits)
         try:
             results = list(judge_all(assignment, session.ask, seed, variant, only))

@@ -9,7 +9,7 @@ import pytest
 from course_help import cells_of, judge_cells, needs_isolation
 
 from streamrl_np import cli, course, layers
-from streamrl_np.course import notebook, sandbox, seccomp, sources
+from streamrl_np.course import notebook, sandbox, seccomp, sources, walls
 from streamrl_np.course.assignments import ASSIGNMENTS
 from streamrl_np.course.box import wire
 from streamrl_np.course.judge import values
@@ -241,7 +241,7 @@ def test_forged_frames_are_refused(structure, body):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_box_holds_no_answer(name, tmp_path):
     sheet = ASSIGNMENTS[name]
-    sandbox.fill_box(tmp_path, sheet.withheld)
+    walls.fill_box(tmp_path, sheet.withheld)
     for full in sheet.withheld:
         *module, _ = full.split(".")
         path = tmp_path.joinpath("streamrl_np", *module).with_suffix(".py")
@@ -260,7 +260,7 @@ def test_the_librarys_own_function_earns_nothing():
 
 def probe(code, isolated=True):
     """Run code in the box and bring back the text that it leaves in ``found``."""
-    with sandbox.make_box(()) as box:
+    with walls.make_box(()) as box:
         session = sandbox.Session(lambda: sandbox.Worker(box, isolated=isolated), [(1, code)])
         try:
             return session.ask("value", "found")
@@ -306,6 +306,20 @@ def test_student_code_cannot(attempt, words, tmp_path):
     attempt = attempt.replace("{outside!r}", repr(str(outside)))
     assert words in probe(OUTSIDE.format(attempt=attempt))
     assert outside.read_text() == "the answers"
+
+
+def test_time_and_memory_of_the_grader_are_its_own():
+    limits = sandbox.LIMITS | {"total_seconds": 1.0}
+    naps = [(i, "import time\ntime.sleep(0.3)") for i in range(1, 100)]
+    flood = "import os\nwhile True:\n    os.write(4, bytes([1, 0, 0, 0, 0, 0, 0, 0]) + b'1')"
+    with walls.make_box(()) as box:
+        session = sandbox.Session(lambda: sandbox.Worker(box, limits, False), naps, limits)
+        with pytest.raises(sandbox.Mistake, match="the 1 s for the whole notebook are used up"):
+            session.ask("value", "x")
+        worker = sandbox.Worker(box, isolated=False)
+        worker.request({"do": "run", "cell": 1, "source": flood}, 0.1)
+        assert worker.frames.qsize() <= 2
+        worker.stop()
 
 
 def test_the_filter_of_system_calls_is_whole():

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import notebook, sandbox, sources
+from . import notebook, sandbox, sources, walls
 from .box import harness, wire
 from .box.student import Mistake, Student
 from .tasks import SEED, judge_all
@@ -86,7 +86,7 @@ def check_file(assignment, path, variant=None, seed=SEED):
     """
     cells = notebook.read_submission(path)
     limits = sandbox.LIMITS | assignment.limits
-    with sandbox.make_box(assignment.withheld) as box:
+    with walls.make_box(assignment.withheld) as box:
         session = sandbox.Session(
             lambda: sandbox.Worker(box, limits, isolated=False), cells, limits
         )

@@ -19,7 +19,7 @@ import tempfile
 import time
 
 from ..extras import require
-from . import notebook, sandbox, sources
+from . import notebook, sandbox, sources, walls
 from .judge import Doubtful
 from .notebook import NotebookError
 from .tasks import Result, judge_all
@@ -191,7 +191,7 @@ def grade(assignment, submissions, out, variant=None, isolated=True, workers=Non
     records_path = out.with_name(f"{out.stem}_records.jsonl")
     key = {"assignment": assignment.name, "variant": variant}
     done = read_records(records_path, key)
-    with sandbox.make_box(assignment.withheld) as box:
+    with walls.make_box(assignment.withheld) as box:
         self_test(assignment, variant, box, isolated, directory)
         jobs = [
             Job(student, str(path), assignment.name, variant, secrets.randbits(32), str(box),

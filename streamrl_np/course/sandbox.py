@@ -1,35 +1,25 @@
-"""Run student code where it can do no harm: its own process, walls around it, and limits.
+"""Run student code where it can do no harm: a process of its own behind walls, with limits.
 
-The walls are bubblewrap's: no network, no file of the machine but Python and NumPy, nothing
-that can be written but a small /tmp, no new process. Inside stands a copy of the library from
-which the functions of the assignment are cut out.
+A :class:`Worker` is that process, a :class:`Session` a student's cells in it, however often they
+kill it. What comes back is numbers of a known shape or a line for the student.
 """
 
-import ast
-import compileall
 import contextlib
-import json
 import os
-import pathlib
 import queue
 import shutil
 import signal
-import site
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 
 import numpy as np
 
-from . import seccomp
+from . import seccomp, walls
 from .box import wire
 from .box.student import Mistake
 
-PACKAGE = pathlib.Path(__file__).parents[1]
-ROOMS = ("arrays", "layers", "cells", "networks", "policies", "optimizers", "agents", "settings")
-OTHERS = ("extras", "gradcheck", "__init__")
 GRACE = 2.0  # seconds that a soft limit gets before the process is killed
 LIMITS = {
     "memory": 1 << 30,  # bytes of address space
@@ -56,155 +46,6 @@ class Died(Exception):
     """The student's process is gone; the message says how."""
 
 
-@contextlib.contextmanager
-def make_box(withheld):
-    """Make the directory that the student's process sees, for as long as the context lasts.
-
-    Parameters
-    ----------
-    withheld : tuple of str
-        Functions to cut out of the library: ``layers.linear_vjp``, ``agents.td.TD.update``.
-
-    Yields
-    ------
-    pathlib.Path
-    """
-    with tempfile.TemporaryDirectory(prefix="streamrl_np-box-") as name:
-        box = pathlib.Path(name)
-        fill_box(box, withheld)
-        yield box
-
-
-def fill_box(box, withheld):
-    """Copy the library, without what is withheld, and link the way to NumPy."""
-    target = box / PACKAGE.name
-    ignore = shutil.ignore_patterns("__pycache__")
-    for room in (*ROOMS, *OTHERS):
-        source = PACKAGE / room
-        if source.is_dir():
-            shutil.copytree(source, target / room, ignore=ignore)
-        else:
-            target.mkdir(exist_ok=True)
-            shutil.copy(source.with_suffix(".py"), target)
-    shutil.copytree(PACKAGE / "course" / "box", target / "course" / "box", ignore=ignore)
-    shutil.copy(PACKAGE / "course" / "swapping.py", target / "course")
-    (target / "course" / "__init__.py").write_text(QUIET_COURSE)
-    for name in withheld:
-        cut_out(target, name)
-    compileall.compile_dir(box, quiet=2)
-    for path in numpy_parts():
-        (box / path.name).mkdir()
-
-
-QUIET_COURSE = '''\
-"""Inside the box there is nothing to check with: the grader looks from outside."""
-
-from .swapping import swap
-
-
-def check(*args, **kwargs):
-    """Do nothing."""
-    return True
-'''
-
-
-def cut_out(package, name):
-    """Replace the body of a function in a copy of the library."""
-    parts = name.split(".")
-    depth = next(
-        i
-        for i in range(1, len(parts))
-        if (package.joinpath(*parts[:i])).with_suffix(".py").exists()
-    )
-    path = package.joinpath(*parts[:depth]).with_suffix(".py")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    body = tree.body
-    for part in parts[depth:]:
-        node = next(n for n in body if getattr(n, "name", None) == part)
-        body = node.body
-    words = f"{name} is yours to write: the library's own is not here while yours is graded"
-    node.body = ast.parse(f"raise NameError({words!r})").body
-    path.write_text(ast.unparse(tree), encoding="utf-8")
-
-
-def numpy_parts():
-    """List the directories that NumPy is made of."""
-    package = pathlib.Path(np.__file__).resolve().parent
-    return [p for p in (package, package.with_name("numpy.libs")) if p.is_dir()]
-
-
-def command(box, limits, isolated):
-    """Build the command line of the student's process.
-
-    Returns
-    -------
-    list of str
-    """
-    python = os.path.realpath(sys.executable)
-    worker = "{}/streamrl_np/course/box/worker.py"
-    tail = [python, "-I", "-S", "-B"]
-    given = json.dumps(limits)
-    if not isolated:
-        return [*tail, worker.format(box), given]
-    walls = [
-        shutil.which("bwrap") or "bwrap",
-        "--unshare-all",
-        "--unshare-user",
-        "--uid",
-        "65534",
-        "--gid",
-        "65534",
-    ]
-    walls += ["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--hostname", "box"]
-    walls += [*system_directories(), *python_directory(), "--dev", "/dev"]
-    walls += ["--ro-bind", str(box), "/box"]
-    for path in numpy_parts():
-        walls += ["--ro-bind", str(path), f"/box/{path.name}"]
-    walls += ["--size", str(limits["scratch"]), "--tmpfs", "/tmp", "--chdir", "/tmp"]
-    walls += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    if seccomp.program():
-        walls += ["--seccomp", "{seccomp}"]
-    return [*walls, *tail, worker.format("/box"), given]
-
-
-def system_directories():
-    """Show the system's programs and libraries, for reading."""
-    for name in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"):
-        if os.path.islink(name):
-            yield from ("--symlink", os.readlink(name), name)
-        elif os.path.isdir(name):
-            yield from ("--ro-bind", name, name)
-    yield from ("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache")
-    yield from hidden("/usr")
-
-
-def python_directory():
-    """Show Python itself where it is not the system's, without what is installed in it."""
-    base = os.path.realpath(sys.base_prefix)
-    if not within(base, "/usr"):
-        yield from ("--ro-bind", base, base)
-        yield from hidden(base)
-
-
-def hidden(top):
-    """Hide the installed packages below a directory, and this library if it lives there."""
-    places = {os.path.realpath(p) for p in (*site.getsitepackages(), site.getusersitepackages())}
-    places |= {str(pathlib.Path(sys.base_prefix).resolve() / p) for p in BASE_PACKAGES}
-    places.add(str(PACKAGE.parent.resolve()))
-    for place in sorted(places):
-        if place != top and within(place, top) and os.path.isdir(place):
-            yield from ("--tmpfs", place, "--remount-ro", place)
-
-
-VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
-BASE_PACKAGES = [f"{lib}/{VERSION}/site-packages" for lib in ("lib", "lib64")]
-
-
-def within(path, top):
-    """Tell whether ``path`` is ``top`` or below it."""
-    return os.path.commonpath([path, top]) == top
-
-
 class Worker:
     """One student process.
 
@@ -222,13 +63,13 @@ class Worker:
     """
 
     def __init__(self, box, limits=LIMITS, isolated=True):
-        arguments, pipes, read_end = command(box, limits, isolated), (), None
+        arguments, pipes, read_end = walls.command(box, limits, isolated), (), None
         if isolated and shutil.which("bwrap") is None:
             raise BrokenEnvironment(MISSING.format(why="bubblewrap is not installed"))
-        if "{seccomp}" in arguments:
+        if walls.FILTER in arguments:
             read_end = seccomp.program_pipe()
             pipes = (read_end,)
-            arguments[arguments.index("{seccomp}")] = str(read_end)
+            arguments[arguments.index(walls.FILTER)] = str(read_end)
         self.home = None if isolated else tempfile.TemporaryDirectory(prefix="streamrl_np-run-")
         self.errors = tempfile.TemporaryFile()
         environment = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
@@ -247,7 +88,7 @@ class Worker:
         finally:
             if read_end is not None:
                 os.close(read_end)
-        self.frames = queue.Queue()
+        self.frames = queue.Queue(maxsize=2)  # what nobody asked for must not pile up
         threading.Thread(target=self.listen, daemon=True).start()
         try:
             hello = self.frames.get(timeout=limits["start_seconds"])
@@ -294,6 +135,8 @@ class Worker:
             self.stop()
             raise Died("it wrote into the grader's own channel") from None
         if isinstance(reply, Exception):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)
             self.stop()
             raise Died(how_it_ended(self.process.returncode)) from None
         return reply
@@ -306,6 +149,9 @@ class Worker:
             else:
                 self.process.kill()
         self.process.wait()
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self.frames.get_nowait()
         for stream in (self.process.stdin, self.process.stdout):
             with contextlib.suppress(OSError, ValueError):
                 stream.close()
@@ -317,7 +163,7 @@ class Worker:
 
 def without_numpy_path(environment, isolated):
     """Tell the process where NumPy is when no box shows it."""
-    parts = [] if isolated else [str(numpy_parts()[0].parent)]
+    parts = [] if isolated else [str(walls.numpy_parts()[0].parent)]
     return environment | {"STREAMRL_NP_NUMPY": ":".join(parts)}
 
 
@@ -359,11 +205,7 @@ class Session:
 
     def load(self):
         """Start a worker and run the cells in it, without those that kill it."""
-        now = time.monotonic()
-        self.deadline = self.deadline or now + self.limits["total_seconds"]
-        if now > self.deadline:
-            self.close()
-            raise Mistake(f"the {self.limits['total_seconds']:g} s for the notebook are used up")
+        self.check_time()
         while self.worker is None:
             if self.starts >= self.MOST_STARTS:
                 raise Mistake("the notebook stops its process again and again")
@@ -372,10 +214,14 @@ class Session:
             try:
                 for number, source in self.cells:
                     if number not in self.skipped:
+                        self.check_time()
                         message = {"do": "run", "cell": number, "source": source}
                         current = number
                         reply = worker.request(message, self.limits["cell_seconds"])
                         errors += lines_in(reply)
+            except Mistake:
+                worker.stop()
+                raise
             except Died as death:
                 self.skipped.add(current)
                 self.errors.append(f"cell {current}: {death}; it is left out")
@@ -383,6 +229,14 @@ class Session:
             self.worker = worker
             if self.starts == 1 + len(self.skipped):
                 self.errors += errors
+
+    def check_time(self):
+        """Raise Mistake when the time for the whole notebook is used up."""
+        now, seconds = time.monotonic(), self.limits["total_seconds"]
+        self.deadline = self.deadline or now + seconds
+        if now > self.deadline:
+            self.close()
+            raise Mistake(f"the {seconds:g} s for the whole notebook are used up")
 
     def ask(self, harness, *arguments):
         """Ask student code; raises Mistake."""

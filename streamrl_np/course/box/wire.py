@@ -12,7 +12,7 @@ import struct
 import numpy as np
 
 HEAD = struct.Struct("<II")  # bytes of JSON, bytes of arrays
-MOST_JSON, MOST_BYTES = 1 << 20, 1 << 26
+MOST_JSON, MOST_BYTES = 1 << 20, 1 << 24
 KINDS = "bifc"  # booleans, whole numbers, floats, complex numbers
 
 
