@@ -89,12 +89,12 @@ def results(*parts):
 
 
 def shown(path):
-    """Show a figure at the width of a page and in few colours, so that a notebook stays small."""
+    """Show a figure at the width of a page and in 256 colours, so that a notebook stays small."""
     with PIL.Image.open(path) as image:
         image = image.convert("RGB")
-        image.thumbnail((1000, 3000))
+        image.thumbnail((1400, 3000))
         packed = io.BytesIO()
-        image.quantize(64, dither=PIL.Image.Dither.NONE).save(packed, "PNG")
+        image.quantize(256, dither=PIL.Image.Dither.NONE).save(packed, "PNG")
     return Image(packed.getvalue(), width=760)
 
 
