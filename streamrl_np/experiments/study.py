@@ -27,6 +27,7 @@ METHODS = {
     "GRU TBPTT(1)": ("gru", "tbptt1"),
     "feedforward": ("feedforward", "rtrl"),
 }
+DISCOUNTS = {"memory-chain": 0.999, "flagged-recall": 0.99}
 SOLVED = 0.5  # a final return above this
 STOP = 0.9  # a run whose last 100 episodes reach this has nothing more to show
 SEEDS, SEEDS_IF_CLOSE = 5, 10
@@ -102,7 +103,7 @@ def job(study, cell, seed):
     settings = {
         "env.length": cell.length,
         "agent.name": cell.agent,
-        "agent.discount": 0.999,
+        "agent.discount": DISCOUNTS[study],
         "agent.trace_decay": cell.trace_decay,
         "cell.name": name,
         "cell.mode": mode,
