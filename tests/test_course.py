@@ -50,6 +50,32 @@ def test_the_checks_find_all_eight_mistakes_of_the_bug_hunt():
     assert len(mended) == 8 and all(result.lines for result in mended)
 
 
+UPDATES = [
+    ("(not terminated)", "(not (terminated or truncated))", "truncation does not"),
+    ("gamma * (not terminated)", "gamma", "after termination v(s′) must count 0"),
+    (
+        "agent.critic.peek(next_observation)[0]",
+        "agent.critic.forward(next_observation)[0][0]",
+        "peek at s′",
+    ),
+    ("float(np.sign(delta))", "1.0", "is τ sign(δ)"),
+    ("if terminated or truncated:", "if terminated:", "the episode ends with a truncation too"),
+    ("gamma * lam", "lam", "this is λ"),
+    ("agent.z_pi.flat, delta)", "agent.z_pi.flat, -delta)", "is wrong first, in"),
+]
+
+
+@pytest.mark.parametrize("old, new, words", UPDATES, ids=[new for _, new, _ in UPDATES])
+def test_mistakes_in_the_update_are_named(old, new, words):
+    names, cells = {"__name__": "__main__"}, cells_of("solutions", "a4")
+    assert any(old in source for _, source in cells)
+    for _, source in cells:
+        exec(source.replace(old, new), names)
+    outcome = course.check("a4", "update", namespace=names)
+    (line,) = outcome.results[0].lines
+    assert words in line
+
+
 @pytest.mark.slow
 def test_the_solution_of_a4_remembers():
     results, errors = judge_cells("a4", cells_of("solutions", "a4"))

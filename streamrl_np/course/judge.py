@@ -5,6 +5,8 @@ gradient of a linear function that is made of it, so that the same patterns (a s
 conjugate, one place off) are recognised in both.
 """
 
+import re
+
 import numpy as np
 
 from ..gradcheck import Problem, check_problem
@@ -154,7 +156,9 @@ def lines_of(report, what, reference):
         entry = parameter.worst
         name = entry.name.removeprefix("w") if what and parameter.name == "w" else entry.name
         gap = "" if parameter.name == "w" else ": ∂L/∂"
-        hints = "".join(f"; {hint}" for hint in parameter.hints)
+        # of a value, w is only where its linear function was looked at
+        hints = [h for h in parameter.hints if parameter.name != "w" or not re.search(r"\bw\b", h)]
+        hints = "".join(f"; {hint}" for hint in hints)
         lines.append(
             f"{what}{gap}{name} is {entry.claimed:.6g}, {reference} {entry.expected:.6g}{hints}"
         )

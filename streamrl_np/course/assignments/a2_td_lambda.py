@@ -91,7 +91,23 @@ def obgd_step(ask, rng, c):
         reply = ask("in_place", "obgd_step", w, z, delta, alpha, kappa)
         got, arrays, lines = changed("obgd_step", reply, 2)
         where = f"obgd_step with δ = {delta:.2g}, ‖z‖₁ = {np.abs(z).sum():.2g}:"
-        lines = lines or judge.values(f"{where} the step size it returns", got, step)
+        norm, error = np.abs(z).sum(), max(abs(delta), c["floor"])
+        suspects = {
+            "α is missing in the bound": alpha / max(1, kappa * error * norm),
+            "κ is missing in the bound": alpha / max(1, alpha * error * norm),
+            "δ counts by its size, not its sign": alpha
+            / max(1, alpha * kappa * max(delta, c["floor"]) * norm),
+            "the number below which |δ| does not count is missing": alpha
+            / max(1, alpha * kappa * abs(delta) * norm),
+            "‖z‖₁ is the sum of |zᵢ|, not √Σ zᵢ²": alpha
+            / max(1, alpha * kappa * error * np.linalg.norm(z)),
+            "Σ zᵢ without absolute values": alpha / max(1, alpha * kappa * error * z.sum()),
+            "this is α alone: where is the bound?": alpha,
+            "the bound alone: α is to be divided by it": max(1, alpha * kappa * error * norm),
+        }
+        if not lines:
+            what = f"{where} the step size it returns"
+            lines += judge.values(what, got, step, suspects=suspects)
         lines += judge.values(f"{where} w", arrays[0], right)
         lines = lines or judge.values(f"{where} z, which must stay,", arrays[1], z)
         if lines:

@@ -9,6 +9,7 @@ from ...arrays import Views
 from ...cells import rtu
 from .. import judge
 from ..box import harness
+from ..box.harness import UNWRITTEN
 from ..swapping import swap
 from ..tasks import Assignment, Task
 
@@ -69,8 +70,16 @@ def judge_gates(ask, rng, c):
     with in_library(c):
         right = rtu.gates(p)
     factors = {"ν": right.nu, "θ": right.theta, "γ": right.gamma}
+    nu, theta, lam, _ = right
+    suspects = {
+        "the sign of ν in λ: |λ| must be below 1": np.exp(nu + 1j * theta),
+        "the sign of θ in λ": lam.conj(),
+        "i θ without the i": np.exp(-nu + theta) + 0j,
+        "the logarithms themselves, without exp": np.exp(-p.nu_log + 1j * p.theta_log),
+        "|λ| where |λ|² is meant": (1 - np.exp(-nu)) ** c["power"],
+    }
     for name, mine, theirs in zip(right._fields, right, got if not lines else (), strict=False):
-        lines += judge.values(f"gates: {name}", theirs, mine, factors)
+        lines += judge.values(f"gates: {name}", theirs, mine, factors, suspects)
     return lines
 
 
@@ -86,7 +95,16 @@ def immediate_jacobian(ask, rng, c):
             return lines
         J_nu, J_theta = rtu.immediate_jacobian(g, h_prev, Bx)
         known = {"ν": g.nu, "θ": g.theta, "γ": g.gamma, "λ": g.lam, "h_{t−1}": h_prev, "Bx": Bx}
-        lines += judge.values("immediate_jacobian: J_nu", got[0], J_nu, known)
+        by_lam = -g.nu * g.lam * h_prev
+        suspects = {
+            "γ depends on ν too": by_lam,
+            "λ depends on ν too": J_nu - by_lam,
+            "the sign of ∂λ/∂ν": J_nu - 2 * by_lam,
+            "the sign of ∂γ/∂ν": 2 * by_lam - J_nu,
+            "the factor ν of ∂λ/∂nu_log is missing": J_nu - by_lam + by_lam / g.nu,
+            "the factor ν of ∂γ/∂nu_log is missing": by_lam + (J_nu - by_lam) / g.nu,
+        }
+        lines += judge.values("immediate_jacobian: J_nu", got[0], J_nu, known, suspects)
         lines += judge.values("immediate_jacobian: J_theta", got[1], J_theta, known)
     return lines
 
@@ -108,7 +126,7 @@ def advance(ask, rng, c):
                 return [f"{where} the sensitivities must stay as they are"]
             lines = judge.values(f"{where} h", theirs.h, state.h)
             if mode != "frozen":
-                lines += compare_sensitivities(where, theirs, state, cache)
+                lines += compare_sensitivities(where, theirs, state, before, cache)
             lines += judge.values(f"{where} y", y, cache.y)
             lines += judge.values(
                 f"{where} h_prev in the cache",
@@ -121,12 +139,18 @@ def advance(ask, rng, c):
     return []
 
 
-def compare_sensitivities(where, theirs, state, cache):
+def compare_sensitivities(where, theirs, state, before, cache):
     """Compare S_ν, S_θ and S_B after a step."""
-    factors = {"γ": cache.gates.gamma, "λ": cache.gates.lam}
-    lines = []
+    factors, lines = {"γ": cache.gates.gamma, "λ": cache.gates.lam}, []
     for name in ("S_nu", "S_theta", "S_B"):
-        lines += judge.values(f"{where} {name}", theirs[name], state[name], factors)
+        past = (cache.gates.lam * before[name].T).T
+        suspects = {
+            "λ S is left out: this is J alone": state[name] - past,
+            "λ S belongs to mode rtrl alone": state[name] + past,
+            "S is carried without λ": state[name] - past + before[name],
+            "J is left out": past,
+        }
+        lines += judge.values(f"{where} {name}", theirs[name], state[name], factors, suspects)
     return lines
 
 
@@ -145,12 +169,16 @@ def vjp(ask, rng, c):
     theirs = Views(p.layout, flat=judge.flat("grad", flat, grad.flat))
     G, lines = rtu.features_vjp(gy, cache.y), []
     for name, S in (("nu_log", state.S_nu), ("theta_log", state.S_theta)):
-        known = {"Re(G S): G wants a conjugate": (G * S).real}
+        known = {
+            "Re(G S): G wants a conjugate": (G * S).real,
+            "it is added to what was there: write with =, not +=": grad[name] + UNWRITTEN,
+        }
         lines += judge.values(f"vjp: grad.{name}", theirs[name], grad[name], suspects=known)
     known = {
         "a conjugate of S_B is missing": G[:, None] * state.S_B,
         "the conjugate is on G; it belongs on S_B": G.conj()[:, None] * state.S_B,
         "J_B, of one step, instead of S_B": G[:, None] * state.J_B,
+        "it is added to what was there: write with =, not +=": grad.B + UNWRITTEN * (1 + 1j),
     }
     lines += judge.values("vjp: grad.B", theirs.B, grad.B, {"γ": g[3]}, known)
     return lines + judge.values("vjp: ∂L/∂x", their_gx, gx)

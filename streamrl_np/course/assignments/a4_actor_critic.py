@@ -5,6 +5,8 @@
 import numpy as np
 
 from ... import layers
+from ...arrays import Views
+from ...optimizers import accumulate
 from ...policies import Categorical
 from .. import judge
 from ..box import harness
@@ -77,25 +79,109 @@ def update(ask, rng, c):
     """Six transitions, one that terminates and one that is cut off, with a made-up policy."""
     T, seed = 6, int(rng.integers(1 << 30))
     xs, following = rng.normal(size=(T, 3)), rng.normal(size=(T, 3))
-    actions, rewards = rng.integers(2, size=T), 3.0 * rng.normal(size=T)
+    # an error above 1 moves the weights as far as one of 1: most must be small to be seen
+    actions, rewards = rng.integers(2, size=T), np.array([0.1, -0.1, 0.2, 3.0, -0.2, 0.1])
     ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
     ends[2], cuts[4] = True, True
-    got = ask("agent_updates", seed, xs, actions, rewards, following, ends, cuts)
+    agent = make_agent(seed)
+    for network in agent.actor, agent.critic:
+        network.p.flat[:] += 0.2 * rng.normal(size=network.p.flat.size)
+    weights = agent.actor.p.flat.copy(), agent.critic.p.flat.copy()
+    stream = (xs, actions, rewards, following, ends, cuts)
+    got = ask("agent_updates", seed, weights, *stream)
+    right = play(seed, weights, stream, lambda agent, *step: agent.update(*step))
+    wrong = first_difference(got, right)
+    if wrong is None:
+        return []
+    for words, mistake in MISTAKES.items():
+        guess = play(seed, weights, stream, lambda agent, *step, m=mistake: slip(agent, m, *step))
+        if first_difference(got, guess) is None:
+            return [f"update: these are the numbers of a known mistake: {words}"]
+    t, name, part = wrong
+    kind = "terminated" if ends[t] else "truncated" if cuts[t] else "ordinary"
+    before = f"right for {t} transitions; " if t else ""
+    return [
+        f"update: {before}after transition {t + 1} ({kind}) the {name.replace('_', ' ')} is wrong"
+        f" first, in {part}"
+    ]
+
+
+def make_agent(seed):
+    """Make the small agent that the update is looked at on."""
     policy = Categorical(2)
     policy.gradient = harness.made_up_gradient
-    agent = harness.small_agent(seed, policy, 3, 4, 0.9, np.float64)
-    lines = [] if isinstance(got, tuple) and len(got) == T else ["update cannot be followed"]
-    for t in range(T if not lines else 0):
-        agent.act(xs[t])
-        step = (int(actions[t]), float(rewards[t]), following[t], bool(ends[t]), bool(cuts[t]))
-        agent.update(xs[t], *step)
-        kind = "terminated" if ends[t] else "truncated" if cuts[t] else "ordinary"
-        for name, views in agent.parts().items():
-            what = f"update, transition {t + 1} ({kind}): the {name.replace('_', ' ')}"
-            lines += judge.values(what, got[t].get(name), views.flat)
-        if lines:
-            return lines
-    return lines
+    return harness.small_agent(seed, policy, 3, 4, 0.9, np.float64)
+
+
+def play(seed, weights, stream, update):
+    """Play transitions with an update function; gives every part after each."""
+    agent, history = make_agent(seed), []
+    agent.actor.p.flat[:], agent.critic.p.flat[:] = weights
+    for x, action, reward, following, end, cut in zip(*stream, strict=True):
+        agent.act(x)
+        update(agent, x, int(action), float(reward), following, bool(end), bool(cut))
+        history.append({name: views.copy() for name, views in agent.parts().items()})
+    return history
+
+
+def first_difference(got, right):
+    """Find the first transition, and in it the first part and array, that differ; or None."""
+    for t, parts in enumerate(right):
+        for name in sorted(parts, key=lambda name: ORDER.index(name.split("_")[1])):
+            flat = got[t].get(name) if t < len(got) else None
+            if judge.unfit(name, flat, parts[name].flat):
+                return t, name, "shape"
+            theirs = Views(parts[name].layout, flat=np.array(flat, np.float64))
+            for part, array in parts[name].items():
+                if not judge.close(theirs[part], array):
+                    return t, name, part
+    return None
+
+
+ORDER = ("trace", "state", "parameters")  # what is wrong in one is wrong in those that follow
+MISTAKES = {
+    "only termination makes v(s′) count 0; truncation does not": "merged",
+    "after termination v(s′) must count 0": "endless",
+    "the look-ahead moves the critic on: peek at s′": "forward",
+    "the weight of the entropy bonus is τ sign(δ)": "sign",
+    "the traces decay by γλ; this is λ": "lam",
+    "the traces decay by γλ; this is γ": "gamma",
+    "the episode ends with a truncation too: reset": "cut",
+    "the episode has ended: reset": "reset",
+    "each network steps along its trace after the trace took the gradient": "late",
+    "the sign of δ": "delta",
+}
+
+
+def slip(agent, mistake, x, action, reward, following, end, cut):
+    """Update an agent as students do who make one mistake."""
+    cfg = agent.config
+    logits, actor_cache = agent.actor_step
+    v, critic_cache = agent.critic.forward(x)
+    look = agent.critic.peek(following)
+    if mistake == "forward":
+        look = agent.critic.forward(following)[0]
+    counts = {"merged": not (end or cut), "endless": True}.get(mistake, not end)
+    delta = reward + cfg.discount * counts * float(look[0]) - float(v[0])
+    delta = -delta if mistake == "delta" else delta
+    sign = 1.0 if mistake == "sign" else float(np.sign(delta))
+    decay = cfg.discount * cfg.trace_decay
+    decay = {"lam": cfg.trace_decay, "gamma": cfg.discount}.get(mistake, decay)
+
+    def step():
+        agent.optimizer_v.step(agent.critic.p.flat, agent.z_v.flat, delta)
+        agent.optimizer_pi.step(agent.actor.p.flat, agent.z_pi.flat, delta)
+
+    agent.critic.vjp(critic_cache, np.ones(1))
+    agent.actor.vjp(actor_cache, agent.policy.gradient(logits, action, cfg.entropy * sign))
+    if mistake == "late":
+        step()
+    accumulate(agent.z_v.flat, agent.critic.grad.flat, decay)
+    accumulate(agent.z_pi.flat, agent.actor.grad.flat, decay)
+    if mistake != "late":
+        step()
+    if (end and mistake != "reset") or (cut and mistake not in ("reset", "cut")):
+        agent.reset()
 
 
 def remembers(ask, rng, c):

@@ -31,7 +31,7 @@ def peek(ask, rng, c):
     flat = ask("cell_facts", N, D, int(rng.integers(1 << 30)))["flat"]
     xs = rng.normal(size=(T, D))
     peeked, advanced = ask("cell_peeks", flat, N, D, xs)
-    return judge.values("peek, beside what advance then gives:", peeked, advanced)
+    return judge.values("peek (beside what advance then gives)", peeked, advanced)
 
 
 def differences(ask, flat, xs, gys):

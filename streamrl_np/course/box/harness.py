@@ -233,13 +233,14 @@ def made_up_gradient(outputs, action, entropy_weight):
 
 
 @harness
-def agent_updates(student, seed, xs, actions, rewards, following, ends, cuts):
+def agent_updates(student, seed, weights, xs, actions, rewards, following, ends, cuts):
     """Give parameters and traces after each of some transitions by the student's ``update``."""
     from ...policies import Categorical
 
     policy = Categorical(2)
     policy.gradient = made_up_gradient
     agent = small_agent(seed, policy, 3, 4, 0.9, np.float64)
+    agent.actor.p.flat[:], agent.critic.p.flat[:] = weights
     history = []
     for t in range(len(rewards)):
         agent.act(xs[t])
