@@ -34,8 +34,6 @@ nb_render_markdown_format = "myst"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 numpydoc_show_class_members = False
-python_use_unqualified_type_names = True
-nitpicky = False
 
 html_theme = "sphinx_book_theme"
 html_title = "streamrl_np"

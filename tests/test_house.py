@@ -84,6 +84,18 @@ def test_links_between_pages_lead_somewhere():
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_result_on_the_site_has_its_command():
+    tree = ast.parse((ROOT / "docs/conf.py").read_text())
+    (table,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "COMMANDS"
+    )
+    commands = ast.literal_eval(table)
+    for directory in (ROOT / "docs/results").iterdir():
+        assert directory.name in commands, f"say in docs/conf.py what makes {directory.name}"
+
+
 def code_lines(path):
     """Count the lines that are neither blank, comment nor docstring."""
     tree = ast.parse(path.read_text())
