@@ -1,4 +1,4 @@
-"""The command line: python -m streamrl_np run | list | show | gradcheck | bench | study."""
+"""The command line: python -m streamrl_np COMMAND, from a first run to grading a class."""
 
 import argparse
 import os

@@ -292,7 +292,11 @@ MISTAKES = {
 }
 # only where there are walls
 ATTACKS = {
-    "memory_bomb": (notebook(more="x = b'0'\nwhile True:\n    x += x"), FULL, "MemoryError"),
+    "memory_bomb": (
+        notebook(more="x = []\nwhile True:\n    x.append(np.empty(1 << 24))"),
+        FULL,
+        "MemoryError",
+    ),
     "memory_bomb_in_function": (leaky("return np.ones(10**10)"), NO_LEAKY, "MemoryError"),
     "fork_bomb": (
         notebook(more="import os\nwhile True:\n    os.fork()"),

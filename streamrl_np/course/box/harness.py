@@ -25,7 +25,8 @@ def harness(function):
 
 def answer(student, name, arguments, limit):
     """Ask student code through the harness ``name``; raises Mistake for what they did wrong."""
-    with seconds(limit, "it"), np.errstate(all="ignore"):
+    what = arguments[0] if name in ("plain", "in_place") else "your code"
+    with seconds(limit, what), np.errstate(all="ignore"):
         try:
             return HARNESSES[name](student, *arguments)
         except Mistake:
