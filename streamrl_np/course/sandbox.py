@@ -218,6 +218,9 @@ class Session:
                         message = {"do": "run", "cell": number, "source": source}
                         current = number
                         reply = worker.request(message, self.limits["cell_seconds"])
+                        if isinstance(reply, dict) and reply.get("full"):
+                            worker.stop()
+                            raise Died(f"MemoryError: it wants more than {self.memory()}")
                         errors += lines_in(reply)
             except Mistake:
                 worker.stop()
@@ -229,6 +232,10 @@ class Session:
             self.worker = worker
             if self.starts == 1 + len(self.skipped):
                 self.errors += errors
+
+    def memory(self):
+        """Say how much memory there is."""
+        return f"{self.limits['memory'] / 2**30:g} GB"
 
     def check_time(self):
         """Raise Mistake when the time for the whole notebook is used up."""

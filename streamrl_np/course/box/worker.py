@@ -100,6 +100,8 @@ def run_cell(one, cell, source, limits, student):
             try:
                 code = compile(ast.Module([statement], []), name, "exec")
                 exec(code, one.namespace)
+            except MemoryError:  # what is held is held: better to start again without this cell
+                return {"full": True}
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 if not is_test(statement):
                     words = student.describe(error)
