@@ -143,22 +143,31 @@ def trace_conditioning_experiment(env=None):
     )
 
 
-# discount and entropy: a reward that answers the present action wants a small discount, and the
-# bonus hurts where many actions are wrong
+# by the start of a task's name: a reward that answers the present action wants a small discount;
+# the bonus hurts where many actions are wrong; units that hardly turn add up, which is to count
 POPGYM_AGENTS = {
     "Repeat": dict(discount=0.5),
     "HigherLower": dict(discount=0.5),
-    "CountRecall": dict(discount=0.7, entropy=0.0),
+    "CountRecall": dict(discount=0.5, entropy=0.0),
     "Autoencode": dict(discount=0.9, entropy=0.001),
     "Concentration": dict(discount=0.99, entropy=0.001),
 }
+POPGYM_CELLS = {"CountRecall": dict(r_min=0.98, max_phase=0.3)}
 
 
 def popgym_experiment(task, env=None):
     """Stream AC(λ) on a POPGym task."""
     env = env or popgym.Config(task=task)
-    agent = next((a for t, a in POPGYM_AGENTS.items() if env.task.startswith(t)), {})
-    return Experiment(env=env, agent=actor_critic.Config(**agent), run=RunConfig(steps=1_000_000))
+    agent, cell = (
+        next((settings for start, settings in table.items() if env.task.startswith(start)), {})
+        for table in (POPGYM_AGENTS, POPGYM_CELLS)
+    )
+    return Experiment(
+        env=env,
+        agent=actor_critic.Config(**agent),
+        cell=cells.Config(**cell),
+        run=RunConfig(steps=1_000_000),
+    )
 
 
 def mujoco_experiment(robot, mask, env=None):
