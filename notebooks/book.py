@@ -110,11 +110,11 @@ def picture(draw):
 def committed(name, command):
     """Show the tables and figures of docs/results/NAME, or say what makes them."""
     directory = results(name)
-    print(f"made by: {command}")
+    display(Markdown(f"Made by `{command}`:"))
     tables, figures = sorted(directory.glob("**/table.md")), sorted(directory.glob("**/*.png"))
     for path in tables:
         display(Markdown(path.read_text(encoding="utf-8")))
     for path in figures:
         display(shown(path))
     if not tables and not figures:
-        print(f"docs/results/{name} holds no results yet.")
+        display(Markdown(f"`docs/results/{name}` holds no results yet."))
