@@ -251,7 +251,6 @@ def test_a_run_broken_off_and_resumed_gives_the_same_bytes(name, settings, tmp_p
 @pytest.mark.parametrize(
     "name, settings, steps, goal",
     [
-        # a well-known PPO with tuned settings needs about 100 000 steps for CartPole's 500
         ("gym:CartPole-v1", {"agent.name": "ppo"}, 40_000, 450),
         ("popgym/RepeatFirstEasy", {}, 50_000, 0.7),
     ],
