@@ -368,7 +368,7 @@ def figure(study, cells, by_cell, path):
         axes.set_title(f"{agent}, λ = {decay}, {ring} ring, {units} units", fontsize=9)
         axes.set(xlabel="length L", ylabel="final return")
     grid[0].legend(fontsize=7)
-    figure.suptitle(f"{study}: a dot is a run (one seed), a line the mean over seeds", fontsize=10)
+    figure.suptitle(f"{study}\na dot is a run (one seed), a line the mean", fontsize=9)
     plots.save_figure(figure, path)
 
 
