@@ -56,6 +56,7 @@ html_theme_options = {
 COMMANDS = {
     "first-run": "run memory-chain",
     "memory-chain": "study memory-chain",
+    "distractors": "study distractors",
     "flagged-recall": "study flagged-recall",
     "cost": "cost",
     "credit": "credit",

@@ -29,10 +29,19 @@ def test_the_grid_of_the_question():
     assert len(names) == 5 * len(cells)
 
 
-def test_one_seed_of_the_coarse_grid_comes_first():
-    first = plan()[:22]
-    assert {(c.agent, c.trace_decay, seed) for c, seed in first} == {("actor-critic", 0.8, 0)}
-    assert {c.length for c, _ in first} == {16, 64}
+def test_the_most_telling_length_of_every_line_comes_first():
+    first = plan()[:33]
+    assert {(c.agent, c.trace_decay) for c, _ in first} == {("actor-critic", 0.8)}
+    assert {c.length for c, _ in first if c.ring != "none"} == {64}
+    assert {c.length for c, _ in first if c.ring == "none"} == {2}
+    assert {seed for _, seed in first} == {0, 1, 2}
+
+
+def test_the_grid_of_the_contrast():
+    cells = study.STUDIES["distractors"].cells()
+    assert len(set(cells)) == len(cells) == 3 * 6 * 3
+    experiment = study.job("distractors", cells[0], 0).experiment
+    assert (experiment.env.distractors, experiment.cell.units) == (16, 8)
 
 
 def test_seeds_already_known_are_not_run_again_and_close_cells_get_ten():
@@ -48,6 +57,8 @@ def test_neighbours_decide():
     assert seeds(plan(results(longer, 0.9, 0.9, 0.2))) == [0, 1, 2, 3, 4]
     assert seeds(plan(results(shorter, 0.0, 0.1), results(shortest, 0.0, 0.2))) == []
     assert seeds(plan(results(shorter, 0.0, 0.1), results(shortest, 0.0))) == [0, 1, 2, 3, 4]
+    assert seeds(plan(results(shorter, *[0.0] * 5))) == [], "one shorter chain, on all its seeds"
+    assert seeds(plan(results(longer, *[0.0] * 5))) == [0, 1, 2, 3, 4], "a longer one says nothing"
     other = [c._replace(ring="long") for c in (shorter, shortest)]
     assert seeds(plan(*(results(c, 0.0, 0.1) for c in other))) == [0, 1, 2, 3, 4]
 
@@ -66,6 +77,8 @@ def test_what_a_cell_runs_with():
     assert (experiment.cell.name, experiment.cell.mode) == ("gru", "tbptt1")
     assert (experiment.agent.name, experiment.agent.trace_decay) == ("qrc", 0.95)
     assert (experiment.cell.r_min, experiment.run.steps) == (0.0, 300_000)
+    memoryless = CELL._replace(method="feedforward", ring="none", length=256)
+    assert study.job("memory-chain", memoryless, 0).experiment.run.steps == 100_000
 
 
 def test_wilson_interval():
@@ -112,6 +125,8 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*arguments, "--draw"]) == 0
     assert "1/1 [0.21, 1.00]" in (tmp_path / "table.md").read_text()
     assert cli.main(["study", "zebra"]) == 2
-    assert "study must be one of memory-chain, flagged-recall" in capsys.readouterr().err
+    assert (
+        "study must be one of memory-chain, distractors, flagged-recall" in capsys.readouterr().err
+    )
     assert cli.main([*arguments, "--only", "("]) == 2
     assert "not a regular expression" in capsys.readouterr().err

@@ -21,20 +21,22 @@ class Config:
     name: str = setting("memory-chain", "the environment", choices=("memory-chain",))
     length: int = setting(16, "L, steps from cue to answer", low=1)
     bits: int = setting(1, "bits in the cue, one of which is asked for", low=1, high=64)
+    distractors: int = setting(0, "random bits beside it that mean nothing", low=0, high=256)
 
     def __post_init__(self):
         check(self)
 
     def make(self):
         """Make the environment."""
-        return MemoryChain(self.length, self.bits)
+        return MemoryChain(self.length, self.bits, self.distractors)
 
 
 class MemoryChain(gymnasium.Env):
     """Reproduce a bit seen L steps ago.
 
-    Observation (2 + bits,) float32: time left 1 − t/L; the index of the bit asked for, at
-    t = L (0 before, and always 0 with one bit); the bits as ±1, at t = 0 (0 after).
+    Observation (2 + bits + distractors,) float32: time left 1 − t/L; the index of the bit asked
+    for, at t = L (0 before, and always 0 with one bit); the bits as ±1, at t = 0 (0 after);
+    distractors as ±1, fresh at every step: with them it must be learned what to store.
     Actions: 0 answers −1, 1 answers +1. Reward: ±1 at t = L, 0 before. An episode takes
     L + 1 steps, then terminates.
 
@@ -43,15 +45,19 @@ class MemoryChain(gymnasium.Env):
     length : int
         L.
     bits : int
+    distractors : int
+        Not in bsuite.
     """
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012  (Gymnasium's own name)
 
-    def __init__(self, length=16, bits=1, render_mode=None):
-        Config(length=length, bits=bits)  # checks both
-        self.length, self.bits, self.render_mode = length, bits, render_mode
-        low = np.array([0.0, 0.0] + [-1.0] * bits, np.float32)
-        high = np.array([1.0, max(bits - 1.0, 1.0)] + [1.0] * bits, np.float32)
+    def __init__(self, length=16, bits=1, distractors=0, render_mode=None):
+        Config(length=length, bits=bits, distractors=distractors)  # checks them
+        self.length, self.bits, self.distractors = length, bits, distractors
+        self.render_mode = render_mode
+        ones = [1.0] * (bits + distractors)
+        low = np.array([0.0, 0.0, *np.negative(ones)], np.float32)
+        high = np.array([1.0, max(bits - 1.0, 1.0), *ones], np.float32)
         self.observation_space = gymnasium.spaces.Box(low, high)
         self.action_space = gymnasium.spaces.Discrete(2)
 
@@ -65,12 +71,13 @@ class MemoryChain(gymnasium.Env):
 
     def observe(self):
         """Make the observation of time t."""
-        observation = np.zeros(2 + self.bits, np.float32)
+        observation = np.zeros(2 + self.bits + self.distractors, np.float32)
         observation[0] = 1 - self.t / self.length
         if self.t == self.length:
             observation[1] = self.asked
         if self.t == 0:
-            observation[2:] = 2 * self.cue - 1
+            observation[2 : 2 + self.bits] = 2 * self.cue - 1
+        observation[2 + self.bits :] = 2 * self.np_random.integers(2, size=self.distractors) - 1
         return observation
 
     def step(self, action):

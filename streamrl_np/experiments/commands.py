@@ -10,7 +10,7 @@ from ..settings import SettingError
 def add_parsers(commands):
     """Add the commands to the command line's parser."""
     study = commands.add_parser("study", help="make, go on with and draw a grid of runs")
-    study.add_argument("name", metavar="NAME", help="memory-chain or flagged-recall")
+    study.add_argument("name", metavar="NAME", help="memory-chain, distractors or flagged-recall")
     study.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one a core")
     study.add_argument("--minutes", type=float, metavar="M", help="begin no run after this time")
     study.add_argument("--only", default="", metavar="REGEX", help="runs whose name contains this")
@@ -58,7 +58,7 @@ def study_command(args):
         raise SettingError(f"only is not a regular expression: {error}") from None
     out = args.out or Path("docs/results") / args.name
     if args.list:
-        todo = study.plan(study.STUDIES[args.name](), study.read(out / "runs.csv"))
+        todo = study.plan(study.STUDIES[args.name].cells(), study.read(out / "runs.csv"))
         names = [study.job_name(*run) for run in todo]
         names = [name for name in names if re.search(args.only, name)]
         print(*names, f"{len(names)} runs to make", sep="\n")

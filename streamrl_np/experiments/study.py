@@ -10,6 +10,7 @@ import csv
 import io
 import re
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,6 @@ METHODS = {
     "GRU TBPTT(1)": ("gru", "tbptt1"),
     "feedforward": ("feedforward", "rtrl"),
 }
-DISCOUNTS = {"memory-chain": 0.999, "flagged-recall": 0.99}
 SOLVED = 0.5  # a final return above this
 STOP = 0.9  # a run whose last 100 episodes reach this has nothing more to show
 SEEDS, SEEDS_IF_CLOSE = 5, 10
@@ -67,14 +67,31 @@ class Result(NamedTuple):
 
 
 def memory_chain_cells():
-    """List the grid of MemoryChain: how long a chain each method bridges; coarse lengths first."""
+    """List the grid of MemoryChain: how long a chain each method bridges.
+
+    The lengths of a line stand in the order in which they tell most, for what is found at one
+    may decide others (see :func:`implied`).
+    """
+    lengths, shortest_first = (64, 16, 128, 32, 256, 8, 4, 2), (2, 4, 8, 16, 32, 64, 128, 256)
     return [
         Cell(agent, method, decay, ring, length)
         for agent in ("actor-critic", "qrc")
         for decay in (0.8, 0.95)
         for method in METHODS
-        for ring in (("none",) if method == "feedforward" else ("published", "long"))
-        for length in (16, 64, 32, 128, 256, 8, 4, 2)
+        for ring in rings(method)
+        for length in (shortest_first if method == "feedforward" else lengths)
+    ]
+
+
+def distractors_cells():
+    """List the grid of MemoryChain among distractors: few units cannot hold everything."""
+    return [
+        Cell("actor-critic", method, 0.8, ring, length, units)
+        for units in (8, 16, 192)
+        for method in METHODS
+        for ring in rings(method)
+        if ring != "published"
+        for length in (16, 32, 64)
     ]
 
 
@@ -84,39 +101,61 @@ def flagged_recall_cells():
         Cell("actor-critic", method, 0.8, ring, length, units)
         for units in (64, 16)
         for method in METHODS
-        for ring in (("none",) if method == "feedforward" else ("published", "long"))
+        for ring in rings(method)
         for length in (4, 8, 2, 16)
     ]
 
 
-STUDIES = {"memory-chain": memory_chain_cells, "flagged-recall": flagged_recall_cells}
+def rings(method):
+    """List the rings to run a method with."""
+    return ("none",) if method == "feedforward" else ("published", "long")
+
+
+class Study(NamedTuple):
+    """A grid, and what all its runs have in common."""
+
+    cells: Callable
+    preset: str
+    settings: dict  # laid over the preset
+
+
+STUDIES = {
+    "memory-chain": Study(memory_chain_cells, "memory-chain", {"agent.discount": 0.999}),
+    "distractors": Study(distractors_cells, "memory-chain", {"env.distractors": 16}),
+    "flagged-recall": Study(flagged_recall_cells, "flagged-recall", {}),
+}
+
+
+def most_steps(study, cell):
+    """Say how long a run may take: chance after these steps counts as chance."""
+    if cell.method == "feedforward":
+        return 100_000  # it sees nothing at the last step that could tell one answer from the other
+    if study == "flagged-recall":
+        return 200_000
+    return 500_000 if cell.length >= 128 else 300_000
 
 
 def job(study, cell, seed):
-    """Make the run of one seed of a cell.
-
-    MemoryChain gets at most 300 000 steps, 500 000 for L ≥ 128; FlaggedRecall 200 000.
-    """
+    """Make the run of one seed of a cell."""
     name, mode = METHODS[cell.method]
-    r_min = rtu.ring(cell.length) if cell.ring == "long" else 0.0
-    steps = 200_000 if study == "flagged-recall" else 500_000 if cell.length >= 128 else 300_000
     settings = {
+        **STUDIES[study].settings,
         "env.length": cell.length,
         "agent.name": cell.agent,
-        "agent.discount": DISCOUNTS[study],
         "agent.trace_decay": cell.trace_decay,
         "cell.name": name,
         "cell.mode": mode,
         "cell.units": cell.units,
-        "cell.r_min": r_min,
-        "run.steps": steps,
+        "cell.r_min": rtu.ring(cell.length) if cell.ring == "long" else 0.0,
+        "run.steps": most_steps(study, cell),
         "run.stop_return": STOP,
         "run.seed": seed,
     }
     if cell.agent == "actor-critic":
         settings["agent.kappa_policy"] = 2.0
-    experiment = configs.build(study, {key: str(value) for key, value in settings.items()})
-    return sweep.Job(job_name(cell, seed), experiment, study)
+    preset = STUDIES[study].preset
+    experiment = configs.build(preset, {key: str(value) for key, value in settings.items()})
+    return sweep.Job(job_name(cell, seed), experiment, preset)
 
 
 def job_name(cell, seed):
@@ -141,14 +180,16 @@ def plan(cells, results):
         close = len(known) >= SEEDS and 0 < sum(known.values()) < len(known)
         seeds = SEEDS_IF_CLOSE if close else SEEDS
         wanted += [(cell, seed) for seed in range(seeds) if seed not in known]
-    choices = [list(dict.fromkeys(column)) for column in zip(*cells, strict=True)]
-    return sorted(wanted, key=lambda run: rank(*run, Cell(*choices)))
+    place, lines = {}, {}
+    for cell in cells:
+        lines.setdefault(cell.line, []).append(cell)
+        place[cell] = len(lines[cell.line]) - 1
+    return sorted(wanted, key=lambda run: lateness(*run, place[run[0]]))
 
 
-def rank(cell, seed, choices):
-    """Say how late a run should come: one seed of what a grid names first, then the rest."""
-    late = {name: getattr(choices, name).index(value) for name, value in cell._asdict().items()}
-    return 2 * (seed + late["agent"] + late["trace_decay"] + late["units"]) + late["length"] // 2
+def lateness(cell, seed, place):
+    """Say how late a run should come: three seeds of a line's first length before its second."""
+    return seed + 3 * place + 8 * (cell.agent == "qrc") + 8 * (cell.trace_decay == 0.95)
 
 
 def group(results):
@@ -165,16 +206,17 @@ def implied(cell, by_cell):
     Returns
     -------
     bool or None
-        False if no run solved either of two shorter tasks of the same line, on two seeds at
-        least; True if every one of three runs or more solved a longer one; None if open.
+        False if of the same line no run solved a shorter task on all its seeds, or two shorter
+        tasks on two seeds at least; True if every one of three runs or more solved a longer one;
+        None if open.
     """
     if by_cell.get(cell):
         return None
     line = {c.length: runs for c, runs in by_cell.items() if c.line == cell.line}
     shorter = [runs for length, runs in line.items() if length < cell.length]
     longer = [runs for length, runs in line.items() if length > cell.length]
-    hopeless = [runs for runs in shorter if len(runs) >= 2 and not any(r.solved for r in runs)]
-    if len(hopeless) >= 2:
+    hopeless = [len(runs) for runs in shorter if not any(r.solved for r in runs)]
+    if any(count >= SEEDS for count in hopeless) or sum(count >= 2 for count in hopeless) >= 2:
         return False
     if any(len(runs) >= 3 and all(r.solved for r in runs) for runs in longer):
         return True
@@ -213,7 +255,7 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
         results = read(out / "runs.csv")
         todo = [
             (cell, seed)
-            for cell, seed in plan(STUDIES[study](), results)
+            for cell, seed in plan(STUDIES[study].cells(), results)
             if re.search(only, job_name(cell, seed)) and job_name(cell, seed) not in failures
         ][: 4 * workers]
         if not todo:
@@ -294,7 +336,7 @@ def wilson(solved, count):
 
 def draw(study, out):
     """Write table.md and solve-rate.png of what ``runs.csv`` in ``out`` holds."""
-    cells = STUDIES[study]()
+    cells = STUDIES[study].cells()
     by_cell = group(read(out / "runs.csv"))
     atomic_write(out / "table.md", lambda file: file.write(table(cells, by_cell).encode()))
     figure(study, cells, by_cell, out / "solve-rate.png")
@@ -320,7 +362,7 @@ def table(cells, by_cell):
         f"{text}\n\nRuns solved (final return above {SOLVED}) of runs made, 95 % Wilson interval "
         "of the rate; below it the mean final return. *all* and *none*: no run made, for the "
         "neighbours decide it (three runs or more solved a longer chain, every one; or no run "
-        "solved two shorter ones).\n"
+        f"solved a shorter one on {SEEDS} seeds, or two shorter ones).\n"
     )
 
 
