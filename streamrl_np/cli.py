@@ -221,13 +221,16 @@ def sweep_command(args):
         pool = functools.partial(sweep.local_pool, args.workers or os.cpu_count())
     directory = (args.out or Path("sweeps") / grids.slug(args.name)).absolute()
     seeds = grids.parse_seeds(args.seeds)
+    known = curves.finished(directory)
     summaries, failures = grids.run(
-        args.name, directory, seeds, pool, settings_of(args), args.only, args.quiet
+        args.name, directory, seeds, pool, settings_of(args), args.only, args.quiet, known
     )
     print(f"{len(summaries)} of {len(summaries) + len(failures)} runs finished")
+    if known:
+        print(f"{len(known)} finished runs were known from {directory / 'curves.csv'}")
     for name, problem in failures.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
-    if summaries:
+    if summaries or known:
         for path in curves.draw(directory):
             print(path)
     return 1 if failures else 0

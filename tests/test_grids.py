@@ -1,6 +1,7 @@
 """Named sweeps and their figures: what is run, what is drawn, on processes and on Dask."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from streamrl_np import cli
 from streamrl_np.experiments import configs, curves, grids, sweep
-from streamrl_np.experiments.results import Episodes
+from streamrl_np.experiments.results import Episodes, RunDirectoryError
 from streamrl_np.settings import SettingError
 
 SMALL = ["cell.units=4", "network.width=6", "run.checkpoint_every=200"]
@@ -131,6 +132,36 @@ def test_a_sweep_from_the_command_line(tmp_path, capsys):
     assert (out / "popgym-HigherLowerEasy.png").read_bytes().startswith(b"\x89PNG")
     rows = (out / "curves.csv").read_text().splitlines()
     assert len(rows) == 5 and len(rows[1].rpartition(",")[2].split()) == curves.POINTS
+
+    # what was committed suffices to go on: only the new seed is run, and the table is of all
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.copy(out / "curves.csv", elsewhere)
+    arguments[arguments.index("0-1")], arguments[arguments.index(str(out))] = "0-2", str(elsewhere)
+    assert cli.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 2 runs finished\n4 finished runs were known" in shown
+    assert len(list(elsewhere.glob("*/*/*/episodes.csv"))) == 2
+    assert "| memoryless | 3 | 500 |" in (elsewhere / "table.md").read_text()
+    assert (elsewhere / "curves.csv").read_text().splitlines()[1] in rows
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    shutil.copy(out / "curves.csv", fresh)
+    arguments[arguments.index(str(elsewhere))] = str(fresh)
+    assert cli.main([*arguments, "cell.units=5"]) == 0, "other settings are other runs"
+    assert "6 of 6 runs finished" in capsys.readouterr().out
+
+
+def test_a_damaged_file_of_curves_is_named(tmp_path):
+    (tmp_path / "curves.csv").write_text("experiment,arm\nx,y\n")
+    with pytest.raises(RunDirectoryError, match=r"curves\.csv is damaged"):
+        curves.read(tmp_path)
+
+
+def test_a_fingerprint_tells_settings_apart_but_not_seeds():
+    make = lambda **settings: configs.fingerprint(configs.build("memory-chain", settings))  # noqa: E731
+    assert make() == make(**{"run.seed": "3"})
+    assert len({make(), make(**{"env.length": "3"}), make(**{"run.steps": "5"})}) == 3
 
 
 def test_published_numbers_stand_in_the_table(tmp_path):

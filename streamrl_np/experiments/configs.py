@@ -7,6 +7,8 @@ agent needs follows from its task: a chain twice as long wants units that hold t
 import dataclasses
 import difflib
 import functools
+import hashlib
+import json
 import typing
 
 import numpy as np
@@ -346,6 +348,19 @@ def parse(key, text, kind):
 def to_dict(experiment):
     """Turn an experiment into nested plain dicts, for config.json."""
     return dataclasses.asdict(experiment)
+
+
+def fingerprint(experiment):
+    """Make a short text that two experiments share if they differ in the seed at most.
+
+    Only settings other than the defaults count, so that a setting added later changes nothing.
+    """
+    told = {
+        key: getattr(section, field.name)
+        for key, section, field in keys(experiment)
+        if getattr(section, field.name) != field.default and key != "run.seed"
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def from_dict(settings):

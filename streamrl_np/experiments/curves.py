@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import grids, plots
+from . import configs, grids, plots
 from .checkpoint import atomic_write
 from .results import RunDirectoryError, read_episodes, read_json
 
@@ -112,6 +112,25 @@ def curve(episodes, steps):
     return values
 
 
+class Row(NamedTuple):
+    """One run, thinned: a row of ``curves.csv``, small enough to commit."""
+
+    experiment: str
+    arm: str
+    seed: int
+    settings: str  # their fingerprint
+    steps: int  # that the run is to take
+    finished: bool
+    speed: float  # steps a second
+    final: float  # mean return of the last episodes
+    curve: np.ndarray  # (POINTS,)
+
+    @property
+    def name(self):
+        """The run's directory within the sweep's."""
+        return grids.Arm(self.experiment, self.arm, {}).directory(self.seed)
+
+
 class Line(NamedTuple):
     """All seeds of one arm."""
 
@@ -123,6 +142,67 @@ class Line(NamedTuple):
     speed: float  # steps a second, median
 
 
+def rows(directory):
+    """List the runs of a sweep's directory: those in it, and those that ``curves.csv`` knows.
+
+    Returns
+    -------
+    list of Row
+
+    Raises
+    ------
+    RunDirectoryError
+        If it holds no sweep.
+    """
+    index, thin = directory / grids.INDEX, directory / "curves.csv"
+    if not index.exists() and not thin.exists():
+        raise RunDirectoryError(f"{directory} holds no sweep: {grids.INDEX} is missing")
+    known = {row.name: row for row in read_rows(thin)} if thin.exists() else {}
+    runs = read_json(index)["runs"] if index.exists() else {}
+    for name, about in runs.items():
+        if (directory / name / "episodes.csv").exists():
+            row = run_row(directory / name, about)
+            if row:
+                known[name] = row
+    return list(known.values())
+
+
+def run_row(path, about):
+    """Make the row of one run directory, or None while no episode has ended."""
+    episodes = read_episodes(path / "episodes.csv")
+    if len(episodes.step) == 0:
+        return None
+    experiment = configs.from_dict(read_json(path / "config.json")["settings"])
+    finished, speed = False, float("nan")
+    if (path / "summary.json").exists():
+        summary = read_json(path / "summary.json")
+        finished, speed = summary["complete"], summary["steps_per_second"] or speed
+    return Row(
+        about["experiment"],
+        about["label"],
+        about["seed"],
+        configs.fingerprint(experiment),
+        experiment.run.steps,
+        finished,
+        speed,
+        float(episodes.returns[-FINAL:].mean()),
+        curve(episodes, experiment.run.steps),
+    )
+
+
+def finished(directory):
+    """Say which runs need not be made, though they are not in the directory.
+
+    Returns
+    -------
+    dict of str
+        Name to fingerprint, of the finished runs that only ``curves.csv`` knows.
+    """
+    path = directory / "curves.csv"
+    known = read_rows(path) if path.exists() else []
+    return {r.name: r.settings for r in known if r.finished and not (directory / r.name).exists()}
+
+
 def read(directory):
     """Read a sweep's directory, finished or not.
 
@@ -130,40 +210,28 @@ def read(directory):
     -------
     dict
         Experiment to list of Line, in the order of the sweep.
-
-    Raises
-    ------
-    RunDirectoryError
-        If it holds no sweep.
     """
-    index = directory / grids.INDEX
-    if not index.exists():
-        raise RunDirectoryError(f"{directory} holds no sweep: {grids.INDEX} is missing")
     groups = {}
-    for name, about in read_json(index)["runs"].items():
-        path = directory / name
-        if not (path / "episodes.csv").exists():
-            continue
-        episodes = read_episodes(path / "episodes.csv")
-        if len(episodes.step) == 0:
-            continue
-        steps = read_json(path / "config.json")["settings"]["run"]["steps"]
-        speed = np.nan
-        if (path / "summary.json").exists():
-            speed = read_json(path / "summary.json")["steps_per_second"] or np.nan
-        row = about["seed"], steps, curve(episodes, steps), episodes.returns[-FINAL:].mean(), speed
-        groups.setdefault(about["experiment"], {}).setdefault(about["label"], []).append(row)
+    for row in rows(directory):
+        groups.setdefault(row.experiment, {}).setdefault(row.arm, []).append(row)
     return {
-        experiment: [line(label, rows) for label, rows in labels.items()]
+        experiment: [line(label, runs) for label, runs in labels.items()]
         for experiment, labels in groups.items()
     }
 
 
-def line(label, rows):
+def line(label, runs):
     """Put the runs of one arm together."""
-    seeds, steps, curves, finals, speeds = zip(*sorted(rows, key=lambda row: row[0]), strict=True)
-    speed = float(np.nanmedian(speeds)) if np.isfinite(speeds).any() else float("nan")
-    return Line(label, list(seeds), max(steps), np.array(curves), np.array(finals), speed)
+    runs = sorted(runs, key=lambda row: row.seed)
+    speeds = [row.speed for row in runs if np.isfinite(row.speed)]
+    return Line(
+        label,
+        [row.seed for row in runs],
+        max(row.steps for row in runs),
+        np.array([row.curve for row in runs]),
+        np.array([row.final for row in runs]),
+        float(np.median(speeds)) if speeds else float("nan"),
+    )
 
 
 def draw(directory):
@@ -173,13 +241,14 @@ def draw(directory):
     -------
     list of pathlib.Path
     """
+    known = rows(directory)
     groups = read(directory)
     written = []
     for experiment, lines in groups.items():
         path = directory / f"{grids.slug(experiment)}.png"
         draw_experiment(experiment, lines, path)
         written.append(path)
-    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(groups)):
+    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(known)):
         path = directory / name
         atomic_write(path, lambda file, text=text: file.write(text.encode()))
         written.append(path)
@@ -265,14 +334,41 @@ def table(groups):
     )
 
 
-def thinned(groups):
-    """Write every run's curve as CSV, a row a run: small enough to commit."""
+def thinned(runs):
+    """Write rows as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["experiment", "arm", "seed", "steps", "final", "curve"])
-    for experiment, lines in groups.items():
-        for arm in lines:
-            for seed, values, final in zip(arm.seeds, arm.curves, arm.finals, strict=True):
-                points = " ".join(f"{value:.4g}" for value in values)
-                writer.writerow([experiment, arm.label, seed, arm.steps, f"{final:.5g}", points])
+    writer.writerow(Row._fields)
+    for row in runs:
+        points = " ".join(f"{value:.4g}" for value in row.curve)
+        values = int(row.finished), f"{row.speed:.1f}", f"{row.final:.5g}", points
+        writer.writerow([*row[:5], *values])
     return text.getvalue()
+
+
+def read_rows(path):
+    """Read ``curves.csv``.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is damaged.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [
+                Row(
+                    r["experiment"],
+                    r["arm"],
+                    int(r["seed"]),
+                    r["settings"],
+                    int(r["steps"]),
+                    r["finished"] == "1",
+                    float(r["speed"]),
+                    float(r["final"]),
+                    np.array(r["curve"].split(), dtype=float),
+                )
+                for r in csv.DictReader(file)
+            ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error!r}") from None

@@ -235,7 +235,7 @@ def write_index(directory, name, arms, seeds):
     write_json(path, {"sweep": name, "runs": runs})
 
 
-def run(name, directory, seeds, pool, settings=None, only="", quiet=False):
+def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known=None):
     """Run a sweep, or what is left of it.
 
     Parameters
@@ -250,6 +250,8 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False):
     only : str
         A regular expression that an arm's directory must contain.
     quiet : bool
+    known : dict of str, optional
+        Runs that need not be made: a run's directory to the fingerprint of its settings.
 
     Returns
     -------
@@ -258,5 +260,7 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False):
     """
     chosen = [arm for arm in find(name) if re.search(only, arm.directory(0))]
     todo = jobs(chosen, seeds, settings)  # every setting is checked before anything is written
+    known = known or {}
+    todo = [job for job in todo if known.get(job.name) != configs.fingerprint(job.experiment)]
     write_index(directory, name, chosen, seeds)
     return sweep.execute(todo, directory, pool, quiet)
