@@ -87,11 +87,11 @@ def distractors_cells():
     """List the grid of MemoryChain among distractors: few units cannot hold everything."""
     return [
         Cell("actor-critic", method, 0.8, ring, length, units)
-        for units in (8, 16, 192)
+        for units in (8, 192)
         for method in METHODS
         for ring in rings(method)
         if ring != "published"
-        for length in (16, 32, 64)
+        for length in (16, 32, 8)
     ]
 
 
@@ -130,7 +130,7 @@ def most_steps(study, cell):
     """Say how long a run may take: chance after these steps counts as chance."""
     if cell.method == "feedforward":
         return 100_000  # it sees nothing at the last step that could tell one answer from the other
-    if study == "flagged-recall":
+    if study in ("distractors", "flagged-recall"):
         return 200_000
     return 500_000 if cell.length >= 128 else 300_000
 
