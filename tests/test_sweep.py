@@ -1,8 +1,11 @@
 """Sweeps: finished runs are skipped, killed ones go on, a failure stays alone."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -51,6 +54,33 @@ def test_a_directory_with_other_settings_is_refused(tmp_path):
     other = job(0, **{"agent.trace_decay": "0.5"})
     _, failures = sweep.execute([other], tmp_path, two_workers, quiet=True)
     assert "holds a run with other settings" in failures["seed0"]
+
+
+def alive(pid):
+    """Whether a process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+def test_workers_end_with_the_sweep_that_is_killed(tmp_path):
+    line = [sys.executable, "-m", "streamrl_np", "sweep", "memory-chain", "--seeds", "0-1"]
+    line += ["--workers", "2", "--quiet", "--out", str(tmp_path), "--steps", "10000000"]
+    parent = subprocess.Popen(line, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while len(list(tmp_path.rglob("checkpoint.npz"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    workers = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    assert len(workers) >= 2 and all(map(alive, workers))
+    parent.kill()
+    parent.wait()
+    while any(map(alive, workers)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ the interface of ``concurrent.futures`` will do; the local one is one process a 
 
 import concurrent.futures
 import contextlib
-import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,13 +61,27 @@ def run_job(job, directory):
     return runner.execute(runner.load(path), quiet=True)
 
 
+def end_with_parent():
+    """Let this process end as soon as the one that started it is gone, however that ended.
+
+    Otherwise a worker would finish its run unseen, while the sweep that is started again in
+    the meantime goes on with the same run.
+    """
+
+    def watch():
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 @contextlib.contextmanager
 def local_pool(workers):
     """Open a pool of processes, each with one thread for linear algebra."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # inherited by the processes that start now
     context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent)
     try:
         yield pool
     finally:
