@@ -7,6 +7,7 @@ inside a training step has to check anything.
 
 import dataclasses
 import math
+import re
 import types
 import typing
 
@@ -82,3 +83,17 @@ def describe(kind, rule):
     if above is not None:
         return f"{text} above {above}"
     return text
+
+
+def pattern(name, text):
+    """Compile a regular expression that was given as the argument ``name``.
+
+    Raises
+    ------
+    SettingError
+        If it is none.
+    """
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise SettingError(f"{name} is not a regular expression: {error}") from None

@@ -66,6 +66,11 @@ def test_unknown_sweep(capsys, tmp_path, monkeypatch):
         (["sweep", "memory-chain", "--seeds", "x"], "seeds must look like"),
         (["sweep", "memory-chain", "--workers", "0"], "workers must be a whole number"),
         (["sweep", "memory-chain", "--set", "env.lenght=3"], "did you mean 'env.length'"),
+        (
+            ["sweep", "mujoco", "--only", "zebra"],
+            "match one of mujoco-Hopper-P/stream-",
+        ),
+        (["sweep", "mujoco", "--only", "("], "only is not a regular expression"),
         (["plot", "nowhere"], "nowhere holds no sweep"),
     ):
         assert cli.main([*arguments]) == 2

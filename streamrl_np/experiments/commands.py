@@ -1,10 +1,9 @@
 """The commands of the studies: study, cost, credit, staleness."""
 
-import re
 import sys
 from pathlib import Path
 
-from ..settings import SettingError
+from ..settings import SettingError, pattern
 
 
 def add_parsers(commands):
@@ -52,15 +51,12 @@ def study_command(args):
     if args.name not in study.STUDIES:
         raise SettingError(f"study must be one of {', '.join(study.STUDIES)}, got {args.name!r}")
     at_least(1, workers=args.workers)
-    try:
-        re.compile(args.only)
-    except re.error as error:
-        raise SettingError(f"only is not a regular expression: {error}") from None
+    only = pattern("only", args.only)
     out = args.out or Path("docs/results") / args.name
     if args.list:
         todo = study.plan(study.STUDIES[args.name].cells(), study.read(out / "runs.csv"))
         names = [study.job_name(*run) for run in todo]
-        names = [name for name in names if re.search(args.only, name)]
+        names = [name for name in names if only.search(name)]
         print(*names, f"{len(names)} runs to make", sep="\n")
         return 0
     failures = {}

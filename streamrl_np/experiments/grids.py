@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from ..envs.popgym import PAPER
-from ..settings import SettingError
+from ..settings import SettingError, pattern
 from . import configs, sweep
 from .results import read_json, write_json
 
@@ -257,8 +257,17 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
     -------
     summaries, failures : dict
         By the run's directory within the sweep's.
+
+    Raises
+    ------
+    SettingError
+        If ``only`` matches no arm, or a setting is wrong.
     """
-    chosen = [arm for arm in find(name) if re.search(only, arm.directory(0))]
+    wanted = pattern("only", only)
+    chosen = [arm for arm in find(name) if wanted.search(arm.directory(0))]
+    if not chosen:
+        names = ", ".join(arm.directory(0).removesuffix("/seed0") for arm in find(name))
+        raise SettingError(f"only must match one of {names}, got {only!r}")
     todo = jobs(chosen, seeds, settings)  # every setting is checked before anything is written
     known = known or {}
     todo = [job for job in todo if known.get(job.name) != configs.fingerprint(job.experiment)]
