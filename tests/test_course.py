@@ -61,7 +61,7 @@ UPDATES = [
     ("float(np.sign(delta))", "1.0", "is τ sign(δ)"),
     ("if terminated or truncated:", "if terminated:", "the episode ends with a truncation too"),
     ("gamma * lam", "lam", "this is λ"),
-    ("agent.z_pi.flat, delta)", "agent.z_pi.flat, -delta)", "is wrong first, in"),
+    ("agent.z_pi.flat, delta)", "agent.z_pi.flat, -delta)", "are wrong first, in"),
 ]
 
 

@@ -26,14 +26,22 @@ class Outcome:
         lines = [f"while your cells ran: {error}" for error in self.errors]
         for result in self.results:
             mark = "right" if result.right else "not yet"
-            lines.append(f"{result.task}: {mark} ({result.points} of {result.of})")
+            points = f"({result.points} of {result.of})"
+            if result.noted:
+                mark, points = "noted", f"({result.of} if right, which is said after handing in)"
+            lines.append(f"{result.task}: {mark} {points}")
             lines += [f"    {line}" for line in result.lines]
         if len(self.results) > 1:
             of = sum(result.of for result in self.results)
-            lines.append(f"{self.points} of {of} points")
+            open_ = sum(result.of for result in self.results if result.noted)
+            later = f", {open_} more are judged after handing in" if open_ else ""
+            lines.append(f"{self.points} of {of} points{later}")
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _ipython_display_(self):
+        """Show nothing more at the end of a cell: the words are printed already."""
 
 
 def check(name, *tasks, variant=None, seed=SEED, namespace=None):

@@ -54,7 +54,7 @@ def values(what, got, expected, factors=None, suspects=None):
         if close(got, array):
             return [f"{what}: these are the numbers of a known mistake: {words}"]
     if expected.size == 1:
-        return [f"{what} is {got.item():.6g}, right {expected.item():.6g}"]
+        return [f"{what} is {beside(got.item(), expected.item(), 'right')}"]
     shape = expected.shape
     # anywhere will do, for the function is linear; but ones would look like factors
     at = np.random.default_rng(0).normal(size=shape or (1,)).astype(kind)
@@ -130,13 +130,19 @@ def gradient(what, f, pull, inputs, **known):
     """
     arrays = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
 
+    names = list(inputs) if isinstance(inputs, dict) else range(1, len(arrays) + 1)
+
+    def called(i):
+        """Name one result; if it is the only one, it needs no name."""
+        return what if len(arrays) == 1 else f"{what}: result {i + 1}, ∂L/∂{names[i]},"
+
     def checked(*args, **named):
         """Refuse here what is no gradient at all."""
         claims = pull(*args, **named)
         claims = list(claims) if isinstance(claims, tuple) else [claims]
         wrong = [] if len(claims) == len(arrays) else several(what, tuple(claims), len(arrays))
         for i, (claim, array) in enumerate(zip(claims, arrays, strict=False)):
-            wrong = wrong or unfit(f"{what}, result {i + 1},", claim, np.asarray(array))
+            wrong = wrong or unfit(called(i), claim, np.asarray(array))
         if wrong:
             raise Mistake(wrong[0])
         pairs = zip(claims, arrays, strict=True)
@@ -147,6 +153,12 @@ def gradient(what, f, pull, inputs, **known):
     return lines_of(report, what, "differences say")
 
 
+def beside(got, right, words):
+    """Write two numbers beside each other, with as many digits as tell them apart."""
+    digits = next((d for d in (6, 9, 12) if f"{got:.{d}g}" != f"{right:.{d}g}"), 17)
+    return f"{got:.{digits}g}, {words} {right:.{digits}g}"
+
+
 def lines_of(report, what, reference):
     """Turn a report of the gradient checker into lines for a student."""
     lines = [f"{what}: {problem}" for problem in report.problems]
@@ -154,14 +166,17 @@ def lines_of(report, what, reference):
         if parameter.verdict != FAIL:
             continue
         entry = parameter.worst
-        name = entry.name.removeprefix("w") if what and parameter.name == "w" else entry.name
-        gap = "" if parameter.name == "w" else ": ∂L/∂"
-        # of a value, w is only where its linear function was looked at
-        hints = [h for h in parameter.hints if parameter.name != "w" or not re.search(r"\bw\b", h)]
+        value = parameter.name == "w"
+        name = entry.name.removeprefix("w") if value else entry.name
+        gap = ": ∂L/∂" if not value else "" if re.fullmatch(r"\S+|.*: \S+", what) else " at "
+        # of a value, w is only where its linear function was looked at, and small errors are as
+        # likely large mistakes in small parts of it
+        hints = [
+            h for h in parameter.hints if not value or not re.search(r"\bw\b|^nearly right", h)
+        ]
         hints = "".join(f"; {hint}" for hint in hints)
-        lines.append(
-            f"{what}{gap}{name} is {entry.claimed:.6g}, {reference} {entry.expected:.6g}{hints}"
-        )
+        numbers = beside(entry.claimed, entry.expected, reference)
+        lines.append(f"{what}{gap}{name} is {numbers}{hints}")
     if not lines and report.verdict == INCONCLUSIVE:
         raise Doubtful(str(report))
     return lines

@@ -294,11 +294,11 @@ REPLIES = {
     "rtu_network": (np.ndarray, np.ndarray),
     "td_agent": np.ndarray,
     "agent_updates": [dict],
-    "cell_facts": {"flat": np.ndarray, "features": int},
+    "cell_facts": {"flat": np.ndarray, "arrays": dict, "retention": np.ndarray, "features": int},
     "cell_features": np.ndarray,
     "cell_peeks": (np.ndarray, np.ndarray),
-    "cell_gradient": np.ndarray,
-    "cell_name": str,
+    "cell_last_features": np.ndarray,
+    "cell_gradients": [(np.ndarray, None)],
 }
 
 

@@ -50,7 +50,8 @@ class Assignment:
     withheld : tuple of str
         What the library must not hold while student code runs: ``layers.linear_vjp``.
     constants : dict
-        Name to (text in the notebook, other texts that a variant may put in its place).
+        Name to (text in the notebook, other texts that a variant may put in its place); a text
+        ends with its number: ``0.01``, ``UNITS = 24``.
     limits : dict
         Other limits than those of the sandbox: ``total_seconds``.
     """
@@ -79,7 +80,7 @@ class Assignment:
 
     def numbers(self, variant):
         """Give the value of each constant."""
-        return {name: float(text) for name, text in self.texts(variant).items()}
+        return {name: float(text.split()[-1]) for name, text in self.texts(variant).items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,7 @@ class Result:
     points: int
     of: int
     lines: tuple = ()
+    noted: bool = False  # all is there that can be looked at before it is handed in
 
     @property
     def right(self):
@@ -118,11 +120,13 @@ def judge_task(assignment, task, ask, seed, variant=None, shown=False):
     """
     rng = np.random.default_rng([seed, zlib.crc32(task.name.encode())])
     try:
-        judge = task.shown if shown and task.shown else task.judge
+        noted = bool(shown and task.shown)
+        judge = task.shown if noted else task.judge
         lines = judge(ask, rng, assignment.numbers(variant))
     except Mistake as mistake:
         lines = [str(mistake)]
-    return Result(task.name, 0 if lines else task.points, task.points, tuple(lines[:4]))
+    points = 0 if lines or noted else task.points
+    return Result(task.name, points, task.points, tuple(lines[:4]), noted and not lines)
 
 
 def judge_all(assignment, ask, seed, variant=None, only=None, shown=False):

@@ -33,7 +33,9 @@ def linear(ask, rng, c):
     lines = []
     for x in rng.normal(size=d), rng.normal(size=(batch, d)):
         what = f"linear on x of shape {x.shape}"
-        lines += judge.values(what, ask("plain", "linear", x, W, b), layers.linear(x, W, b))
+        got, right = ask("plain", "linear", x, W, b), layers.linear(x, W, b)
+        suspects = {"b is left out": right - b, "b is to be added": right - 2 * b}
+        lines += judge.values(what, got, right, suspects=suspects)
     return lines
 
 
@@ -69,26 +71,56 @@ def layer_norm(ask, rng, c):
         with constants_in_library(c):
             right = layers.layer_norm(x)
         std = f"layer_norm on x of shape {x.shape}, with a standard deviation of {x.std():.1g}:"
-        lines += judge.values(f"{std} y", got[0], right[0])
-        lines += judge.values(f"{std} inv_std", got[1], right[1])
+        guesses = inverses(x, c["eps"])
+        known = {words: (x - x.mean(-1, keepdims=True)) * guess for words, guess in guesses.items()}
+        lines += judge.values(f"{std} y", got[0], right[0], suspects=known)
+        guesses["this is √(σ² + ε), not 1 divided by it"] = 1 / right[1]
+        lines += judge.values(f"{std} inv_std", got[1], right[1], suspects=guesses)
     return lines
+
+
+def inverses(x, eps):
+    """List what inv_std comes to by one mistake each."""
+    d, var = x.shape[-1], x.var(-1, keepdims=True)
+    return {
+        "ε is missing": 1 / np.sqrt(var),
+        "ε belongs under the root": 1 / (np.sqrt(var) + eps),
+        "the root is missing": 1 / (var + eps),
+        "the variance divides by d, not by d − 1": 1 / np.sqrt(var * d / (d - 1) + eps),
+        "a sum where the variance wants a mean": 1 / np.sqrt(var * d + eps),
+    }
 
 
 def layer_norm_vjp(ask, rng, c):
     """Two samples at once."""
     x = samples(rng, int(rng.integers(4, 8)))
 
-    def held_still(g, x):
-        _, inv_std = layers.layer_norm(x)
-        return inv_std * (g - g.mean(-1, keepdims=True))
+    def guess(by_mean, by_std):
+        """Pull back with other weights of the ways through the mean and the deviation."""
 
+        def pull(g, x):
+            y, inv_std = layers.layer_norm(x)
+            means = (a.mean(-1, keepdims=True) for a in (g, g * y))
+            return inv_std * (g - by_mean * next(means) - by_std * y * next(means))
+
+        return pull
+
+    suspects = {
+        "the standard deviation is held still: it depends on x too": guess(1, 0),
+        "the mean is held still: it depends on x too": guess(0, 1),
+        "mean and standard deviation are held still: both depend on x": guess(0, 0),
+        "the sign of the way through inv_std": guess(1, -1),
+        "the sign of the way through μ": guess(-1, 1),
+        "−½ inv_std³ and the 2 of the square: one of them is missing": guess(1, 2),
+        "a sum over the axis where the way through inv_std wants a mean": guess(1, x.shape[-1]),
+    }
     with constants_in_library(c):
         return judge.gradient(
             "layer_norm_vjp",
             lambda x: layers.layer_norm(x)[0],
             lambda g, x: ask("plain", "layer_norm_vjp", g, *layers.layer_norm(x)),
             {"x": x},
-            suspects={"the standard deviation is held still: it depends on x too": held_still},
+            suspects=suspects,
         )
 
 

@@ -16,18 +16,31 @@ CONSTANTS = {
 }
 
 
-def solve_walk(c):
-    """Solve v = r + γ P v for the random walk."""
-    n, gamma = int(c["states"]), c["discount"]
-    P = 0.5 * (np.eye(n, k=1) + np.eye(n, k=-1))
+def solve_walk(c, discount=None, ends=(-0.5, 0.5), way=0.5, stays=0.0, around=0.0):
+    """Solve v = r + γ P v for the random walk; the other arguments make mistakes."""
+    n, gamma = int(c["states"]), c["discount"] if discount is None else discount
+    P = way * (np.eye(n, k=1) + np.eye(n, k=-1))
+    P[0, 0] = P[-1, -1] = stays
+    P[0, -1] = P[-1, 0] = around
     r = np.zeros(n)
-    r[0], r[-1] = -0.5, 0.5  # half the time the step leads out
+    r[0], r[-1] = ends  # half the time the step leads out
     return np.linalg.solve(np.eye(n) - gamma * P, r)
 
 
 def true_values(ask, rng, c):
     """The exact values of all states."""
-    return judge.values("true_values()", ask("plain", "true_values"), solve_walk(c))
+    suspects = {
+        "the discount is missing": solve_walk(c, discount=1.0),
+        "r is a mean: the step out is taken half of the times": solve_walk(c, ends=(-1, 1)),
+        "the left end has a reward too": solve_walk(c, ends=(0, 0.5)),
+        "the rewards of left and right are exchanged": solve_walk(c, ends=(0.5, -0.5)),
+        "who steps out is gone: in P the ends have no way back": solve_walk(c, stays=0.5),
+        "the two ends are not neighbours": solve_walk(c, around=0.5),
+        "each way is taken with probability ½": solve_walk(c, way=1.0),
+        "v − γ P v = r: the sign of γ P": solve_walk(c, discount=-c["discount"]),
+    }
+    got = ask("plain", "true_values")
+    return judge.values("true_values()", got, solve_walk(c), suspects=suspects)
 
 
 def error(reward, gamma, terminated, v, v_next):
@@ -43,7 +56,16 @@ def td_error(ask, rng, c):
         gamma = float(rng.uniform(0.5, 1.0))
         got = ask("plain", "td_error", reward, gamma, terminated, truncated, v, v_next)
         what = f"td_error with terminated = {terminated}, truncated = {truncated}"
-        lines += judge.values(what, got, error(reward, gamma, terminated, v, v_next))
+        right = error(reward, gamma, terminated, v, v_next)
+        suspects = {
+            "the sign": -right,
+            "γ is missing": reward + (not terminated) * v_next - v,
+            "`~` turns True to −2, not to False: write `not`": reward
+            + gamma * ~int(terminated) * v_next
+            - v,
+            "only v(s′) falls away, the reward counts": -v,
+        }
+        lines += judge.values(what, got, right, suspects=suspects)
     return lines
 
 
@@ -65,7 +87,14 @@ def accumulate(ask, rng, c):
         )
         if not lines and np.array_equal(arrays[0], z):
             return ["accumulate leaves z as it was: change it in place, z *= … and z += …"]
-        lines = lines or judge.values(f"accumulate, step {t + 1}: z", arrays[0], right, {"z": z})
+        suspects = {
+            "z does not decay": z + gradient,
+            "only the old z decays, the gradient comes in whole": decay * (z + gradient),
+            "the decay is on the gradient; it belongs on z": z + decay * gradient,
+            "the gradient comes in whole, not by 1 − decay": decay * z + (1 - decay) * gradient,
+        }
+        where = f"accumulate, step {t + 1}: z"
+        lines = lines or judge.values(where, arrays[0], right, suspects=suspects)
         lines = lines or judge.values("accumulate: the gradient given", arrays[1], gradient)
         if lines:
             return lines
@@ -108,7 +137,15 @@ def obgd_step(ask, rng, c):
         if not lines:
             what = f"{where} the step size it returns"
             lines += judge.values(what, got, step, suspects=suspects)
-        lines += judge.values(f"{where} w", arrays[0], right)
+        if not lines and np.array_equal(arrays[0], w):
+            lines = ["obgd_step leaves w as it was: change it in place, w += …"]
+        known = {
+            "this is α; the step is α_eff": w + alpha * delta * z,
+            "δ is missing": w + step * z,
+            "δ counts with its sign": w + step * abs(delta) * z,
+            "this goes down where it must go up": w - step * delta * z,
+        }
+        lines += judge.values(f"{where} w", arrays[0], right, suspects=known)
         lines = lines or judge.values(f"{where} z, which must stay,", arrays[1], z)
         if lines:
             return lines
@@ -122,24 +159,52 @@ def td_lambda(ask, rng, c):
     ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
     ends[3], cuts[5] = True, True
     gamma, lam, alpha, kappa = 0.9, float(rng.uniform(0.5, 0.9)), 0.5, 2.0
-    w, z = rng.normal(size=d), np.zeros(d)
-    start = w.copy()
-    for t in range(T):
-        delta = error(rewards[t], gamma, ends[t], w @ xs[t], w @ following[t])
-        z = gamma * lam * z + xs[t]
-        w, _ = bounded(w, z, delta, alpha, kappa, c["floor"])
-        if ends[t] or cuts[t]:
-            z = np.zeros(d)
-        if t in (0, 1, 3, 4, 5, 7):
-            part = slice(0, t + 1)
-            stream = (xs[part], rewards[part], following[part], ends[part], cuts[part])
-            got = ask("plain", "td_lambda", start, *stream, gamma, lam, alpha, kappa)
-            lines = judge.values(
-                f"td_lambda after {t + 1} transitions{NOTES.get(t, '')}: w", got, w
-            )
-            if lines:
-                return lines
+    start, numbers = rng.normal(size=d), (gamma, lam, alpha, kappa)
+    for t in (0, 1, 3, 4, 5, 7):
+        part = slice(0, t + 1)
+        stream = (xs[part], rewards[part], following[part], ends[part], cuts[part])
+        got = ask("plain", "td_lambda", start, *stream, *numbers)
+        right = learn(start, stream, numbers, c["floor"])
+        suspects = {
+            words: learn(start, stream, numbers, c["floor"], slip) for words, slip in SLIPS.items()
+        }
+        where = f"td_lambda after {t + 1} transition{'s' if t else ''}{NOTES.get(t, '')}: w"
+        lines = judge.values(where, got, right, suspects=suspects)
+        if lines:
+            return lines
     return []
+
+
+def learn(w, stream, numbers, floor, slip=""):
+    """Learn by TD(λ) from transitions, right or with one mistake of :data:`SLIPS`."""
+    gamma, lam, alpha, kappa = numbers
+    decay, z = {"gamma": gamma, "lam": lam}.get(slip, gamma * lam), np.zeros_like(w)
+    for x, reward, following, end, cut in zip(*stream, strict=True):
+        if slip == "order":  # the step along the trace of the transition before
+            before = z
+        gone = {"merged": end or cut, "endless": False}.get(slip, end)
+        delta = error(reward, gamma, gone, w @ x, w @ following)
+        z = decay * z + (following if slip == "next" else x)
+        if slip == "early" and (end or cut):
+            z = np.zeros_like(w)
+        w, _ = bounded(w, before if slip == "order" else z, delta, alpha, kappa, floor)
+        if (end and slip not in ("never", "cut")) or (cut and slip not in ("never", "end")):
+            z = np.zeros_like(w)
+    return w
+
+
+SLIPS = {
+    "the trace decays by γλ; this is γ": "gamma",
+    "the trace decays by γλ; this is λ": "lam",
+    "the trace takes the gradient at s, not at s′": "next",
+    "the trace takes the gradient before the step": "order",
+    "the trace starts again after the step of an episode's end, not before it": "early",
+    "the episode has ended: the trace starts again from zero": "never",
+    "a truncation ends the episode too: the trace starts again from zero": "end",
+    "a termination ends the episode too: the trace starts again from zero": "cut",
+    "truncation does not make v(s′) worth nothing": "merged",
+    "after termination v(s′) is worth nothing": "endless",
+}
 
 
 NOTES = {

@@ -2,6 +2,8 @@
 
 # n units, d inputs, T steps
 
+import re
+
 import numpy as np
 
 from ... import cells
@@ -76,10 +78,18 @@ def judge_gates(ask, rng, c):
         "the sign of θ in λ": lam.conj(),
         "i θ without the i": np.exp(-nu + theta) + 0j,
         "the logarithms themselves, without exp": np.exp(-p.nu_log + 1j * p.theta_log),
+        "exp is taken twice": np.exp(-np.exp(nu) + 1j * np.exp(theta)),
         "|λ| where |λ|² is meant": (1 - np.exp(-nu)) ** c["power"],
+        "this is nu_log: exp is missing": p.nu_log,
+        "this is theta_log: exp is missing": p.theta_log,
     }
     for name, mine, theirs in zip(right._fields, right, got if not lines else (), strict=False):
-        lines += judge.values(f"gates: {name}", theirs, mine, factors, suspects)
+        others = {
+            f"this is {other}: the order is nu, theta, lam, gamma": value
+            for other, value in zip(right._fields, right, strict=True)
+            if other != name
+        }
+        lines += judge.values(f"gates: {name}", theirs, mine, factors, suspects | others)
     return lines
 
 
@@ -103,10 +113,34 @@ def immediate_jacobian(ask, rng, c):
             "the sign of ∂γ/∂ν": 2 * by_lam - J_nu,
             "the factor ν of ∂λ/∂nu_log is missing": J_nu - by_lam + by_lam / g.nu,
             "the factor ν of ∂γ/∂nu_log is missing": by_lam + (J_nu - by_lam) / g.nu,
+            "in ∂γ/∂ν the exponent of 1 − |λ|² is missing": by_lam + (J_nu - by_lam) / c["power"],
+            "in ∂γ/∂ν the 2 of exp(−2ν) is missing": (J_nu + by_lam) / 2,
+            "Bx is missing beside ∂γ/∂ν": by_lam + (J_nu - by_lam) / Bx,
+            "this is J_theta: the order is J_nu, J_theta": J_theta,
         }
         lines += judge.values("immediate_jacobian: J_nu", got[0], J_nu, known, suspects)
-        lines += judge.values("immediate_jacobian: J_theta", got[1], J_theta, known)
+        if lines and not re.search(": these are|;", lines[0]):
+            lines[0] += part_that_is_right(ask, g, h_prev, Bx, by_lam, J_nu - by_lam)
+        suspects = {
+            "λ, not its conjugate": 1j * g.theta * g.lam.conj() * h_prev,
+            "∂λ/∂θ is i λ: i and θ are missing": g.lam * h_prev,
+            "this is J_nu: the order is J_nu, J_theta": J_nu,
+        }
+        lines += judge.values("immediate_jacobian: J_theta", got[1], J_theta, known, suspects)
     return lines
+
+
+def part_that_is_right(ask, g, h_prev, Bx, by_lam, by_gamma):
+    """Say which of the two terms of J_ν is right, if one is: each alone, the other input zero."""
+    nothing = np.zeros_like(h_prev)
+    for words, h, x, right in (
+        ("the part with h_prev is right, the part with Bx is not", h_prev, nothing, by_lam),
+        ("the part with Bx is right, the part with h_prev is not", nothing, Bx, by_gamma),
+    ):
+        J_nu = ask("rtu_jacobian", tuple(g), h, x)[0]
+        if not judge.unfit("J_nu", J_nu, right) and judge.close(J_nu, right):
+            return f"; {words}"
+    return ""
 
 
 def advance(ask, rng, c):
@@ -114,6 +148,8 @@ def advance(ask, rng, c):
     n, d, p = make(rng)
     for mode in cells.MODES:
         state = Views(rtu.state_layout(n, d))
+        if mode == "frozen":  # what must stay must be something
+            state.flat[:] = rng.normal(size=state.flat.size)
         for t in range(3):
             x, before = rng.normal(size=d), state.copy()
             with in_library(c), swap(rtu, immediate_jacobian=harness.made_up_step):
@@ -122,12 +158,21 @@ def advance(ask, rng, c):
             flat, y, h_prev = ask("rtu_advance", *arguments)
             theirs = Views(state.layout, flat=judge.flat("the state", flat, state.flat))
             where = f'advance, mode "{mode}", step {t + 1}:'
-            if mode == "frozen" and any(theirs[k].any() for k in ("S_nu", "S_theta", "S_B")):
+            names = ("S_nu", "S_theta", "S_B")
+            if mode == "frozen" and any(np.any(theirs[k] != before[k]) for k in names):
                 return [f"{where} the sensitivities must stay as they are"]
-            lines = judge.values(f"{where} h", theirs.h, state.h)
+            if np.array_equal(theirs.h, before.h):
+                return [f"{where} h is as it was: write into it, state.h[:] = …"]
+            g, Bx = cache.gates, p.B @ x
+            suspects = {
+                "γ is missing before B x": g.lam * before.h + Bx,
+                "λ, not its conjugate": g.lam.conj() * before.h + g.gamma * Bx,
+            }
+            lines = judge.values(f"{where} h", theirs.h, state.h, suspects=suspects)
             if mode != "frozen":
-                lines += compare_sensitivities(where, theirs, state, before, cache)
-            lines += judge.values(f"{where} y", y, cache.y)
+                lines += compare_sensitivities(where, theirs, state, before, cache, Bx)
+            suspects = {"the features of the old h": rtu.features(before.h)}
+            lines += judge.values(f"{where} y", y, cache.y, suspects=suspects)
             lines += judge.values(
                 f"{where} h_prev in the cache",
                 h_prev,
@@ -139,12 +184,26 @@ def advance(ask, rng, c):
     return []
 
 
-def compare_sensitivities(where, theirs, state, before, cache):
+def compare_sensitivities(where, theirs, state, before, cache, Bx):
     """Compare S_ν, S_θ and S_B after a step."""
     factors, lines = {"γ": cache.gates.gamma, "λ": cache.gates.lam}, []
-    for name in ("S_nu", "S_theta", "S_B"):
+    late = harness.made_up_step(cache.gates, state.h, Bx)
+    for name, J_late in zip(("S_nu", "S_theta", "S_B"), (*late, None), strict=True):
+        if np.array_equal(theirs[name], before[name]):
+            lines += [f"{where} {name} is as it was: write into it, state.{name}[:] = …"]
+            continue
         past = (cache.gates.lam * before[name].T).T
+        J = state[name] - past
         suspects = {
+            "λ, not its conjugate, carries S": (cache.gates.lam.conj() * before[name].T).T + J,
+            "λ, not |λ|, carries S": (np.abs(cache.gates.lam) * before[name].T).T + J,
+        }
+        if J_late is not None:
+            suspects |= {
+                "J is that of the new h: it wants the old one": past + J_late,
+                "J is that of the new h, and λ S is left out": J_late,
+            }
+        suspects |= {
             "λ S is left out: this is J alone": state[name] - past,
             "λ S belongs to mode rtrl alone": state[name] + past,
             "S is carried without λ": state[name] - past + before[name],
@@ -168,20 +227,33 @@ def vjp(ask, rng, c):
     flat, their_gx = ask("rtu_vjp", *arguments)
     theirs = Views(p.layout, flat=judge.flat("grad", flat, grad.flat))
     G, lines = rtu.features_vjp(gy, cache.y), []
+    G_linear = gy[:n] + 1j * gy[n:]
     for name, S in (("nu_log", state.S_nu), ("theta_log", state.S_theta)):
         known = {
             "Re(G S): G wants a conjugate": (G * S).real,
+            "the imaginary part of conj(G) S, not its real part": (G.conj() * S).imag,
+            "the way back through tanh is left out: rtu.features_vjp": (G_linear.conj() * S).real,
             "it is added to what was there: write with =, not +=": grad[name] + UNWRITTEN,
         }
         lines += judge.values(f"vjp: grad.{name}", theirs[name], grad[name], suspects=known)
     known = {
         "a conjugate of S_B is missing": G[:, None] * state.S_B,
         "the conjugate is on G; it belongs on S_B": G.conj()[:, None] * state.S_B,
+        "both are conjugated; only S_B is to be": (G[:, None] * state.S_B).conj(),
+        "the way back through tanh is left out": G_linear[:, None] * state.S_B.conj(),
         "J_B, of one step, instead of S_B": G[:, None] * state.J_B,
         "it is added to what was there: write with =, not +=": grad.B + UNWRITTEN * (1 + 1j),
     }
     lines += judge.values("vjp: grad.B", theirs.B, grad.B, {"γ": g[3]}, known)
-    return lines + judge.values("vjp: ∂L/∂x", their_gx, gx)
+    B, gamma = p.B, cache.gates.gamma
+    suspects = {
+        "γ is missing": (G.conj() @ B).real,
+        "G wants a conjugate": ((gamma * G) @ B).real,
+        "the way back through tanh is left out": ((gamma * G_linear.conj()) @ B).real,
+    }
+    if n == d:
+        suspects["B is transposed"] = (B @ (gamma * G.conj())).real
+    return lines + judge.values("vjp: ∂L/∂x", their_gx, gx, suspects=suspects)
 
 
 def sequence(rng):
@@ -191,7 +263,7 @@ def sequence(rng):
     return n, d, p, rng.normal(size=(T, d)), rng.normal(size=(T, 2 * n))
 
 
-def exactness(route, what):
+def exactness(route, what, slips=()):
     """Judge a gradient over a sequence: over one step, two, and all."""
 
     def judged(ask, rng, c):
@@ -202,9 +274,12 @@ def exactness(route, what):
             flat = ask(route, p.flat, n, d, xs[:T], gys[:T])
             theirs = Views(p.layout, flat=judge.flat("the gradient", flat, p.flat))
             lines = []
+            with in_library(c):
+                guesses = {words: backwards(p, xs[:T], gys[:T], slip) for words, slip in slips}
             for name in p.layout:
                 where = f"{what} over {T} step{'s' if T > 1 else ''}: {name}"
-                lines += judge.values(where, theirs[name], right[name])
+                suspects = {words: guess[name] for words, guess in guesses.items()}
+                lines += judge.values(where, theirs[name], right[name], suspects=suspects)
             if lines:
                 return lines
         return []
@@ -220,6 +295,38 @@ def gradient_over(p, xs, gys):
         rtu.vjp(p, state, cache, gy, grad)
         total.flat[:] += grad.flat
     return total
+
+
+def backwards(p, xs, gys, slip):
+    """Sum the gradients of all steps by BPTT, with one mistake of :data:`SLIPS`."""
+    g, grad = rtu.gates(p), p.like()
+    hs = [np.zeros(len(g.nu), complex)]
+    for x in xs:
+        hs.append(g.lam * hs[-1] + g.gamma * (p.B @ x))
+    if slip == "added":
+        grad.flat[:] = UNWRITTEN
+    G, times = np.zeros_like(hs[0]), range(len(xs))
+    for t in times if slip == "forwards" else reversed(times):
+        carried = {"lam": g.lam, "none": 0.0}.get(slip, g.lam.conj()) * G
+        G = rtu.features_vjp(gys[t], rtu.features(hs[t + 1])) + carried
+        J_nu, J_theta = rtu.immediate_jacobian(g, hs[t + (slip == "new")], p.B @ xs[t])
+        if slip == "last":
+            grad.flat[:] = 0.0
+        grad.nu_log += (G.conj() * J_nu).real
+        grad.theta_log += (G.conj() * J_theta).real
+        grad.B += np.outer(G if slip == "gamma" else g.gamma * G, xs[t])
+    return grad
+
+
+SLIPS = (
+    ("λ carries G where its conjugate is wanted", "lam"),
+    ("G of the later steps is not carried", "none"),
+    ("J wants h of the step before, not the step's own", "new"),
+    ("from the first step to the last; it goes from the last to the first", "forwards"),
+    ("γ is missing", "gamma"),
+    ("only one step counts: add up, grad.B += …", "last"),
+    ("it is added to what was there: start from zero, grad.flat[:] = 0", "added"),
+)
 
 
 def network(ask, rng, c):
@@ -253,7 +360,7 @@ SHEET = Assignment(
         Task("advance", 4, advance),
         Task("vjp", 4, vjp),
         Task("rtrl", 2, exactness("rtu_rtrl", "your RTRL gradient")),
-        Task("bptt", 3, exactness("rtu_bptt", "your BPTT gradient")),
+        Task("bptt", 3, exactness("rtu_bptt", "your BPTT gradient", SLIPS)),
         Task("network", 1, network),
     ),
     tuple(

@@ -39,12 +39,24 @@ def log_prob_gradient(ask, rng, c):
         pi[a] -= 1
         return g * pi / T
 
+    def of_probability(g, logits):
+        return -downwards(g, logits) * layers.softmax(logits / T)[a]
+
+    def of_logs(g, logits):
+        logs = -layers.log_softmax(logits / T)
+        logs[a] += 1
+        return g * logs / T
+
     return judge.gradient(
         "log_prob_gradient",
         log_prob,
         lambda g, logits: scaled(g, ask("plain", "log_prob_gradient", logits, a)),
         {"logits": x},
-        suspects={"π − one-hot(a) goes down, not up": downwards},
+        suspects={
+            "π − one-hot(a) goes down, not up": downwards,
+            "this is the derivative of π(a), not of log π(a)": of_probability,
+            "log π stands where π is meant": of_logs,
+        },
     )
 
 
@@ -66,12 +78,23 @@ def entropy_gradient(ask, rng, c):
         pi = layers.softmax(logits / T)
         return -g * pi * (np.log(pi) + 1) / T
 
+    def by_pi(g, logits):
+        return -g * (layers.log_softmax(logits / T) + 1)
+
+    def without_pi(g, logits):
+        log_pi = layers.log_softmax(logits / T)
+        return g * ((np.exp(log_pi) * log_pi).sum() - log_pi) / T
+
     return judge.gradient(
         "entropy_gradient",
         entropy,
         lambda g, logits: scaled(g, ask("plain", "entropy_gradient", logits)),
         {"logits": x},
-        suspects={"π is treated as free, but it sums to 1: −π (log π + 1)": free},
+        suspects={
+            "π is treated as free, but it sums to 1: −π (log π + 1)": free,
+            "this is ∂H/∂π alone: the way back through the softmax is missing": by_pi,
+            "the πⱼ before the bracket is missing": without_pi,
+        },
     )
 
 
@@ -99,10 +122,12 @@ def update(ask, rng, c):
             return [f"update: these are the numbers of a known mistake: {words}"]
     t, name, part = wrong
     kind = "terminated" if ends[t] else "truncated" if cuts[t] else "ordinary"
-    before = f"right for {t} transitions; " if t else ""
+    before = f"right for {t} transition{'s' if t > 1 else ''}; " if t else ""
+    network, what = name.split("_")
+    verb = "are" if what == "parameters" else "is"
     return [
-        f"update: {before}after transition {t + 1} ({kind}) the {name.replace('_', ' ')} is wrong"
-        f" first, in {part}"
+        f"update: {before}after transition {t + 1} ({kind}) the {network}'s {what} {verb} wrong"
+        f" first, in {part}: {LOOK[what]}"
     ]
 
 
@@ -139,6 +164,11 @@ def first_difference(got, right):
 
 
 ORDER = ("trace", "state", "parameters")  # what is wrong in one is wrong in those that follow
+LOOK = {
+    "trace": "look at the gradient that it takes, and at its decay",
+    "state": "look at what moves a network on, and at what a new episode starts with",
+    "parameters": "the traces are right; look at δ, at the step, and at what comes before it",
+}
 MISTAKES = {
     "only termination makes v(s′) count 0; truncation does not": "merged",
     "after termination v(s′) must count 0": "endless",
@@ -150,6 +180,19 @@ MISTAKES = {
     "the episode has ended: reset": "reset",
     "each network steps along its trace after the trace took the gradient": "late",
     "the sign of δ": "delta",
+    "v(s′) is the value of next_observation": "here",
+    "look at s′ after the critic has gone on to s": "early",
+    "the weight of the entropy bonus is τ sign(δ); here it is τ δ": "size",
+    "the entropy bonus is missing: its weight is τ sign(δ)": "bare",
+    "the sign of the entropy bonus": "against",
+    "the trace takes ∇v(s) alone; δ comes in with the step": "twice",
+    "the trace takes ∇v(s), not −∇v(s)": "minus",
+    "the actor does not step": "no actor",
+    "the critic does not step": "no critic",
+    "the actor goes on by `act` already: take agent.actor_step": "actor",
+    "ask agent.policy.gradient for the policy's derivative": "policy",
+    "agent.reset() at the end, after the steps": "first",
+    "the traces are zero again, but h and S are not: agent.reset()": "traces",
 }
 
 
@@ -157,30 +200,44 @@ def slip(agent, mistake, x, action, reward, following, end, cut):
     """Update an agent as students do who make one mistake."""
     cfg = agent.config
     logits, actor_cache = agent.actor_step
+    if mistake == "actor":
+        logits, actor_cache = agent.actor.forward(x)
+    if mistake == "first" and (end or cut):
+        agent.reset()
+    before = agent.critic.peek(following)
     v, critic_cache = agent.critic.forward(x)
-    look = agent.critic.peek(following)
+    look = agent.critic.peek(x if mistake == "here" else following)
+    look = before if mistake == "early" else look
     if mistake == "forward":
         look = agent.critic.forward(following)[0]
     counts = {"merged": not (end or cut), "endless": True}.get(mistake, not end)
     delta = reward + cfg.discount * counts * float(look[0]) - float(v[0])
     delta = -delta if mistake == "delta" else delta
-    sign = 1.0 if mistake == "sign" else float(np.sign(delta))
+    sign = float(np.sign(delta))
+    sign = {"sign": 1.0, "size": delta, "bare": 0.0, "against": -sign}.get(mistake, sign)
     decay = cfg.discount * cfg.trace_decay
     decay = {"lam": cfg.trace_decay, "gamma": cfg.discount}.get(mistake, decay)
 
     def step():
-        agent.optimizer_v.step(agent.critic.p.flat, agent.z_v.flat, delta)
-        agent.optimizer_pi.step(agent.actor.p.flat, agent.z_pi.flat, delta)
+        if mistake != "no critic":
+            agent.optimizer_v.step(agent.critic.p.flat, agent.z_v.flat, delta)
+        if mistake != "no actor":
+            agent.optimizer_pi.step(agent.actor.p.flat, agent.z_pi.flat, delta)
 
-    agent.critic.vjp(critic_cache, np.ones(1))
-    agent.actor.vjp(actor_cache, agent.policy.gradient(logits, action, cfg.entropy * sign))
+    size = {"twice": delta, "minus": -1.0}.get(mistake, 1.0)
+    agent.critic.vjp(critic_cache, np.full(1, size))
+    own = Categorical(2).gradient if mistake == "policy" else agent.policy.gradient
+    agent.actor.vjp(actor_cache, own(logits, action, cfg.entropy * sign))
     if mistake == "late":
         step()
     accumulate(agent.z_v.flat, agent.critic.grad.flat, decay)
     accumulate(agent.z_pi.flat, agent.actor.grad.flat, decay)
     if mistake != "late":
         step()
-    if (end and mistake != "reset") or (cut and mistake not in ("reset", "cut")):
+    kept = {"reset": (end or cut), "cut": cut, "first": True}.get(mistake, False)
+    if mistake == "traces" and (end or cut):
+        agent.z_v.flat[:], agent.z_pi.flat[:] = 0.0, 0.0
+    elif (end or cut) and not kept:
         agent.reset()
 
 

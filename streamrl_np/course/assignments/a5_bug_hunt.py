@@ -12,7 +12,7 @@ KINDS = {
     "b": "a term is missing: something is held still that moves",
     "c": "a conjugate is missing",
     "d": "an array is overwritten before it is used for the last time",
-    "e": "a sum is taken for a mean",
+    "e": "a mean is taken where a sum belongs, or a sum where a mean belongs",
     "f": "a condition looks at the wrong variable",
     "g": "two cases are treated as one",
     "h": "the constraint that probabilities sum to 1 is forgotten",

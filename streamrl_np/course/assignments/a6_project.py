@@ -2,28 +2,67 @@
 
 # n units, d inputs, T steps, F features, N parameters
 
+import re
+
 import numpy as np
 
+from ... import arrays, cells
 from .. import judge
+from ..box.harness import RING, UNWRITTEN
 from ..tasks import Assignment, Task
 
+CONSTANTS = {
+    "per_unit": ("PER_UNIT = 1", ("PER_UNIT = 2", "PER_UNIT = 3", "PER_UNIT = 4")),
+    "length": ("LENGTH = 8", ("LENGTH = 5", "LENGTH = 6", "LENGTH = 10", "LENGTH = 12")),
+    "units": ("UNITS = 24", ("UNITS = 16", "UNITS = 20", "UNITS = 28", "UNITS = 32")),
+}
 STEP = 1e-3
+TOLERANCE = 1e-6
+LEAST = 1e-8  # singular value of features that are not sums of each other, of the greatest
 N, D, T = 3, 2, 6
+WITHHELD = ("rtu", "rtu_nonlinear", "mingru", "gru")
 
 
 def interface(ask, rng, c):
-    """Are all functions there, do shapes agree, are two runs alike?"""
+    """Are all functions there, do shapes agree, are two runs and all modes alike?"""
     facts = ask("cell_facts", N, D, int(rng.integers(1 << 30)))
-    xs = rng.normal(size=(T, D))
     flat, F = facts["flat"], facts["features"]
     if flat.size < 2:
         return ["layout: a cell needs parameters"]
-    once, again = (ask("cell_features", flat[None], N, D, xs)[0] for _ in range(2))
-    if once.shape != (T, F):
-        return [f"advance: y must have feature_count(n) = {F} entries, it has {once.shape[-1]}"]
-    if not np.array_equal(once, again):
+    each = int(c["per_unit"])
+    if each * N != F:
+        return [f"feature_count({N}) is {F}; with {each} a unit it must be {each * N}"]
+    xs = rng.normal(size=(4 * F, D))
+    runs = [ask("cell_features", flat[None], N, D, xs, mode)[0] for mode in ("rtrl", *cells.MODES)]
+    if runs[0].shape != (4 * F, F):
+        width = runs[0].shape[-1] if runs[0].ndim else 0
+        return [f"advance: y must have feature_count(n) = {F} entries, it has {width}"]
+    if not np.isfinite(runs[0]).all():
+        return ["advance: the features are not finite"]
+    if not np.array_equal(runs[0], runs[1]):
         return ["advance: two runs from a state of zeros differ: is something kept outside state?"]
-    return [] if np.isfinite(once).all() else ["advance: the features are not finite"]
+    for mode, run in zip(cells.MODES, runs[1:], strict=True):
+        if not judge.close(run, runs[0]):
+            return [f'advance: in mode "{mode}" y is another one than in mode "rtrl"']
+    sizes = np.linalg.svd(runs[0], compute_uv=False)
+    if sizes[-1] <= LEAST * sizes[0]:
+        return ["y repeats itself: some feature is always 0, or a sum of others"]
+    return [
+        f"this is the library's {name}: a cell of your own is asked for"
+        for name in WITHHELD
+        if is_librarys(cells.CELLS[name], flat, xs, runs[0])
+    ]
+
+
+def is_librarys(cell, flat, xs, ys):
+    """Tell whether a cell of the library has these features with the same parameters."""
+    layout = cell.layout(N, D)
+    if arrays.size(layout) != flat.size or cell.feature_count(N) != ys.shape[1]:
+        return False
+    p = arrays.Views(layout, flat=np.array(flat, np.float64))
+    state = arrays.Views(cell.state_layout(N, D, "frozen"))
+    with np.errstate(all="ignore"):
+        return judge.close(ys, [cell.advance(p, state, x, "frozen").y for x in xs])
 
 
 def peek(ask, rng, c):
@@ -31,53 +70,117 @@ def peek(ask, rng, c):
     flat = ask("cell_facts", N, D, int(rng.integers(1 << 30)))["flat"]
     xs = rng.normal(size=(T, D))
     peeked, advanced = ask("cell_peeks", flat, N, D, xs)
-    return judge.values("peek (beside what advance then gives)", peeked, advanced)
+    before = np.concatenate([np.zeros_like(advanced[:1]), advanced[:-1]])
+    suspects = {"this is y of the step before": before}
+    return judge.values("peek (beside what advance then gives)", peeked, advanced, None, suspects)
 
 
-def differences(ask, flat, xs, gys):
-    """Differentiate Σ gy · y by every parameter, with an error of the sixth order."""
+def differences(loss, at):
+    """Differentiate a loss, which takes many points at once, with an error of sixth order."""
     coefficients = {1: 45.0, 2: -9.0, 3: 1.0}
-    rows = [
-        flat + k * s * STEP * e for e in np.eye(flat.size) for k in coefficients for s in (1, -1)
-    ]
-    y = np.concatenate(
-        [ask("cell_features", np.array(part), N, D, xs) for part in np.array_split(rows, 8)]
-    )
-    losses = np.sum(y * gys, (1, 2)).reshape(flat.size, 3, 2)
+    rows = [at + k * s * STEP * e for e in np.eye(at.size) for k in coefficients for s in (1, -1)]
+    losses = np.concatenate([loss(np.array(part)) for part in np.array_split(rows, 8)])
+    losses = losses.reshape(at.size, 3, 2)
     weights = np.array(list(coefficients.values()))
     return (losses[:, :, 0] - losses[:, :, 1]) @ weights / (60.0 * STEP)
 
 
 def gradient(ask, rng, c):
-    """RTRL over T steps against differences of the student's own forward pass."""
+    """RTRL over T steps, ∂L/∂x and the other modes, against differences of their forward pass."""
     facts = ask("cell_facts", N, D, int(rng.integers(1 << 30)))
     flat = facts["flat"] + 0.1 * rng.normal(size=facts["flat"].size)
-    xs = rng.normal(size=(T, D))
-    lines = []
+    xs, gys = rng.normal(size=(T, D)), rng.normal(size=(T, facts["features"]))
     for steps in 1, 2, T:
-        gys = rng.normal(size=(steps, facts["features"]))
-        right = differences(ask, flat, xs[:steps], gys)
-        got = ask("cell_gradient", flat, N, D, xs[:steps], gys)
-        wrong = judge.unfit("the gradient", got, right)
-        if wrong:
-            return wrong
-        scale = max(np.max(np.abs(right)), 1e-3)
-        off = np.abs(got - right) / scale
-        if np.max(off) > 1e-6:
-            worst = int(np.argmax(off))
-            name = ask("cell_name", N, D, worst)
-            over = f"over {steps} step{'s' if steps > 1 else ''}"
-            lines.append(
-                f"the gradient {over}: {name} is {got[worst]:.6g},"
-                f" differences say {right[worst]:.6g}"
-            )
+        x, gy = xs[:steps], gys[:steps]
+
+        def loss(flats, x=x, gy=gy):
+            return np.sum(ask("cell_features", flats, N, D, x) * gy, (1, 2))
+
+        found = ask("cell_gradients", flat, N, D, x, gy, "rtrl")
+        got = np.sum([one for one, _ in found], 0)
+        over = f"over {steps} step{'s' if steps > 1 else ''}"
+        over += " (over one it is right: look at what is carried)" if steps == 2 else ""
+        lines = compare(f"the gradient {over}", got, differences(loss, flat), facts, steps)
+        if lines:
             return lines
+    return of_the_input(ask, flat, xs, gys, found[-1][1]) or modes(ask, facts, flat, xs, gys)
+
+
+def of_the_input(ask, flat, xs, gys, got):
+    """Compare ∂L/∂x of the last step."""
+
+    def loss(inputs):
+        runs = [ask("cell_features", flat[None], N, D, [*xs[:-1], x]) for x in inputs]
+        return np.array([run[0, -1] @ gys[-1] for run in runs])
+
+    right = differences(loss, xs[-1])
+    what = "∂L/∂x, which vjp returns,"
+    return judge.unfit(what, got, right) or near(what, np.asarray(got), right)
+
+
+def modes(ask, facts, flat, xs, gys):
+    """Compare the gradients in the two other modes, after the last step."""
+
+    def loss(flats):
+        return ask("cell_last_features", flats, flat, N, D, xs) @ gys[-1]
+
+    got = ask("cell_gradients", flat, N, D, xs, gys, "tbptt1")[-1][0]
+    what = 'mode "tbptt1", the gradient of the last step alone'
+    lines = compare(what, got, differences(loss, flat), facts, 1)
+    got = ask("cell_gradients", flat, N, D, xs, gys, "frozen")[-1][0]
+    if not lines and np.any(got):
+        return ['mode "frozen": the sensitivities were zero and must stay so; the gradient is not']
     return lines
 
 
+def compare(what, got, right, facts, steps):
+    """Compare a gradient with differences, one parameter after the other."""
+    wrong = judge.unfit(what, got, right)
+    if wrong or not near(what, got, right):
+        return wrong
+    lines, scale = [], np.max(np.abs(right))
+    for name, theirs, mine in parts_of(facts["arrays"], got, right):
+        ones = 1 + 1j if np.iscomplexobj(mine) else 1.0
+        added = "it is added to what was there: write with =, not +="
+        if np.max(np.abs(theirs - mine), initial=0.0) > TOLERANCE * scale:
+            suspects = {added: mine + UNWRITTEN * steps * ones}
+            lines += judge.values(f"{what}: {name}", theirs, mine, suspects=suspects)
+    lines = [re.sub(r", right (?=[-\d])", ", differences say ", line) for line in lines]
+    return lines or near(what, got, right)
+
+
+def parts_of(drawn, *flats):
+    """Cut flat vectors into arrays like those drawn, as Views does; (name, array, …) each."""
+    start = 0
+    for name, a in drawn.items():
+        kind = np.complex128 if np.iscomplexobj(a) else np.float64
+        end = start + np.size(a) * (2 if kind is np.complex128 else 1)
+        if end > flats[0].size:
+            return
+        whole = (np.array(flat[start:end], np.float64) for flat in flats)
+        yield name, *(part.view(kind).reshape(np.shape(a)) for part in whole)
+        start = end
+
+
+def near(what, got, right):
+    """Say where two gradients differ by more than differences are off; nothing if they do not."""
+    off = np.abs(got - right) / max(np.max(np.abs(right)), 1e-3)
+    if np.max(off) <= TOLERANCE:
+        return []
+    at = int(np.argmax(off))
+    return [f"{what} at [{at}] is {judge.beside(got[at], right[at], 'differences say')}"]
+
+
 def memory(ask, rng, c):
-    """Does the last output depend on the first input?"""
-    flat = ask("cell_facts", N, D, int(rng.integers(1 << 30)))["flat"]
+    """Does the last output depend on the first input, and is the retention drawn as asked?"""
+    facts = ask("cell_facts", N, D, int(rng.integers(1 << 30)))
+    flat, kept, (low, high) = facts["flat"], facts["retention"], RING
+    if not np.all((low - 1e-6 <= kept) & (kept <= high + 1e-6)):
+        found = ", ".join(f"{r:.3g}" for r in kept)
+        return [
+            f"retention after init with r_min = {low}, r_max = {high} must lie between them,"
+            f" it is {found}"
+        ]
     xs = rng.normal(size=(T, D))
     other = xs.copy()
     other[0] += 1.0
@@ -99,9 +202,6 @@ SHEET = Assignment(
         Task("derivation", 4, None),
         Task("comparison", 6, None),
     ),
-    tuple(
-        f"cells.{name}.{function}"
-        for name in ("rtu", "rtu_nonlinear", "mingru", "gru")
-        for function in ("advance", "vjp")
-    ),
+    tuple(f"cells.{name}.{function}" for name in WITHHELD for function in ("advance", "vjp")),
+    CONSTANTS,
 )

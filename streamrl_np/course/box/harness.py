@@ -14,6 +14,7 @@ from ...cells import rtu
 from .student import Mistake, describe, seconds
 
 HARNESSES = {}
+RING = 0.5, 0.95  # of the retention that a student's cell is drawn with
 UNWRITTEN = 7.25  # what a gradient is filled with before student code writes it
 
 
@@ -97,6 +98,8 @@ def rtu_gates(student, nu_log, theta_log):
     found = student.call("gates", p)
     if not np.array_equal(before, p.flat):
         raise Mistake("gates changes the parameters: it may only read them")
+    if isinstance(found, tuple) and not isinstance(found, rtu.Gates):
+        raise Mistake("gates must return rtu.Gates(nu, theta, lam, gamma), a tuple with names")
     return found
 
 
@@ -134,7 +137,9 @@ def rtu_advance(student, flat, n, d, state_flat, x, mode, gates):
 def field(cache, name, words):
     """Read a field of what student code returned."""
     if not hasattr(cache, name):
-        raise Mistake(f"{words}; it returned a {type(cache).__name__}")
+        given = f"a {type(cache).__name__}"
+        given = "nothing: is a `return` missing?" if cache is None else given
+        raise Mistake(f"{words}; it returned {given}")
     return getattr(cache, name)
 
 
@@ -303,14 +308,38 @@ def own_views(student, function, *args, flat=None):
     layout = student.call(function, *args)
     if not isinstance(layout, dict):
         raise Mistake(f"{function} must return a dict of names to shapes")
-    return Views(layout, flat=None if flat is None else flat.copy())
+    try:
+        return Views(layout, flat=None if flat is None else flat.copy())
+    except TypeError:
+        raise Mistake(
+            f"{function}: each name wants a shape, a tuple such as (n,) or Complex((n, d))"
+        ) from None
 
 
 @harness
 def cell_facts(student, n, d, seed):
-    """Give a drawn parameter vector and the number of features of the student's cell."""
+    """Give drawn parameters of the student's cell, their retention, and the number of features."""
+    once, again = draw_cell(student, n, d, seed), draw_cell(student, n, d, seed)
+    if not np.array_equal(once.flat, again.flat):
+        raise Mistake("init: the same rng draws other parameters the second time: use rng alone")
+    kept = student.call("retention", once)
+    if np.shape(kept) != (n,):
+        raise Mistake(f"retention must return one number a unit, ({n},), not {np.shape(kept)}")
+    count = student.call("feature_count", n)
+    if not isinstance(count, int | np.integer):
+        raise Mistake(f"feature_count must return a whole number, not a {type(count).__name__}")
+    return {
+        "flat": once.flat,
+        "arrays": {name: np.array(array) for name, array in once.items()},
+        "retention": np.array(kept, float),
+        "features": int(count),
+    }
+
+
+def draw_cell(student, n, d, seed):
+    """Draw parameters by the student's ``init``."""
     p = own_views(student, "layout", n, d)
-    config = cells.Config(units=n, r_min=0.5, r_max=0.95)
+    config = cells.Config(units=n, r_min=RING[0], r_max=RING[1])
     drawn = student.call("init", np.random.default_rng(seed), n, d, config)
     if not isinstance(drawn, dict) or set(drawn) != set(p.layout):
         raise Mistake("init must return a dict with the names that layout has")
@@ -319,10 +348,7 @@ def cell_facts(student, n, d, seed):
             setattr(p, name, array)
         except (ValueError, AttributeError) as error:
             raise Mistake(f"init: {error}") from error
-    kept = student.call("retention", p)
-    if np.shape(kept) != (n,):
-        raise Mistake(f"retention must return one number a unit, ({n},), not {np.shape(kept)}")
-    return {"flat": p.flat, "features": int(student.call("feature_count", n))}
+    return p
 
 
 def walk(student, flat, n, d, xs, mode, visit):
@@ -336,14 +362,37 @@ def walk(student, flat, n, d, xs, mode, visit):
 
 
 @harness
-def cell_features(student, flats, n, d, xs):
+def cell_features(student, flats, n, d, xs, mode="frozen"):
     """Give the features of every step, for each of several parameter vectors."""
 
     def visit(p, state, x, t):
-        cache = student.call("advance", p, state, x, "frozen")
-        return np.array(field(cache, "y", "advance must return a cache with a field y"))
+        return features_of(student.call("advance", p, state, x, mode))
 
-    return np.array([walk(student, flat, n, d, xs, "frozen", visit) for flat in flats])
+    return np.array([walk(student, flat, n, d, xs, mode, visit) for flat in flats])
+
+
+def features_of(cache):
+    """Read y of what the student's ``advance`` returned."""
+    return np.array(field(cache, "y", "advance must return a cache with a field y"))
+
+
+@harness
+def cell_last_features(student, flats, flat, n, d, xs):
+    """Give the features of the last step, taken with each of several parameter vectors."""
+    kept = []
+
+    def visit(p, state, x, t):
+        if t < len(xs) - 1:
+            student.call("advance", p, state, x, "frozen")
+        else:
+            kept.append(state)
+
+    walk(student, flat, n, d, xs, "frozen", visit)
+    found = []
+    for other in flats:
+        p, state = own_views(student, "layout", n, d, flat=other), kept[0].copy()
+        found.append(features_of(student.call("advance", p, state, xs[-1], "frozen")))
+    return np.array(found)
 
 
 @harness
@@ -362,20 +411,16 @@ def cell_peeks(student, flat, n, d, xs):
 
 
 @harness
-def cell_gradient(student, flat, n, d, xs, gys):
-    """Give the gradient of Σ gy · y by the student's RTRL."""
-    total = np.zeros_like(flat)
+def cell_gradients(student, flat, n, d, xs, gys, mode):
+    """Give the student's gradient of gy · y, and its ∂L/∂x, after every step in a mode."""
 
     def visit(p, state, x, t):
-        cache, grad = student.call("advance", p, state, x, "rtrl"), p.like()
-        student.call("vjp", p, state, cache, gys[t], grad)
-        total[:] += grad.flat
+        cache, grad = student.call("advance", p, state, x, mode), p.like()
+        grad.flat[:] = UNWRITTEN
+        gx = student.call("vjp", p, state, cache, gys[t], grad)
+        for name, array in grad.items():
+            if np.all(array.view(np.float64) == UNWRITTEN):
+                raise Mistake(f"vjp does not write grad.{name}: write into it, grad.{name}[:] = …")
+        return grad.flat.copy(), gx
 
-    walk(student, flat, n, d, xs, "rtrl", visit)
-    return total
-
-
-@harness
-def cell_name(student, n, d, index):
-    """Name an entry of the parameters."""
-    return own_views(student, "layout", n, d).name_of(index)
+    return tuple(walk(student, flat, n, d, xs, mode, visit))

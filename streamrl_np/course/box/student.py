@@ -2,11 +2,14 @@
 
 import contextlib
 import copy
+import inspect
 import signal
 import threading
 import traceback
 
 import numpy as np
+
+from ...arrays import Views
 
 WRITTEN = "cell "  # file name of compiled cells: their lines are named in messages
 
@@ -48,15 +51,16 @@ class Student:
         except Mistake:
             raise
         except Exception as error:
-            raise Mistake(describe(error, name)) from error
+            raise Mistake(describe(error, name) + shapes(function, args, error)) from error
 
     def pure(self, name, *args):
         """Call a function that may not change what it is given."""
         given = copy.deepcopy(args)
         result = self.call(name, *args)
-        for i, (before, after) in enumerate(zip(given, args, strict=True)):
+        names = argument_names(self.function(name), len(args))
+        for word, before, after in zip(names, given, args, strict=True):
             if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
-                raise Mistake(f"{name} changes its argument {i + 1} in place: make a new array")
+                raise Mistake(f"{name} changes its argument {word} in place: make a new array")
         return result
 
     @contextlib.contextmanager
@@ -70,6 +74,28 @@ class Student:
             for name in functions:
                 del self.namespace[name]
             self.namespace.update(own)
+
+
+def argument_names(function, count):
+    """Name the arguments of a function as its author did; by number where that is not known."""
+    with contextlib.suppress(Exception):
+        names = list(inspect.signature(function).parameters)
+        if len(names) == count:
+            return names
+    return [str(i + 1) for i in range(count)]
+
+
+def shapes(function, args, error):
+    """Say which shapes a function was given, if that may be why it stopped."""
+    arrays = []
+    for word, a in zip(argument_names(function, len(args)), args, strict=True):
+        if isinstance(a, Views):
+            arrays += [f"{word}.{name} {part.shape}" for name, part in a.items()]
+        elif isinstance(a, np.ndarray) and a.ndim:
+            arrays.append(f"{word} {a.shape}")
+    if not arrays or not isinstance(error, ValueError | IndexError | TypeError):
+        return ""
+    return f"; called with {', '.join(arrays[:9])}"
 
 
 def describe(error, name=""):
