@@ -1,0 +1,431 @@
+"""What students get wrong in a2 to a6: each costs its own tasks and gets a line that helps."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from course_help import why_no_isolation
+
+from streamrl_np.cells import mingru
+from streamrl_np.course import grade, notebook, sources
+from streamrl_np.course.assignments import ASSIGNMENTS
+
+pytestmark = pytest.mark.slow
+STUB = "raise NotImplementedError()"
+
+# (cell, what is in the solution, what a student writes), tasks that are lost, a line of feedback
+A2 = {
+    "the_whole_reward": (
+        ("true_values", "-0.5, 0.5", "-1, 1"),
+        "true_values",
+        "the step out is taken half of the times",
+    ),
+    "no_discount": (
+        ("true_values", "19, 0.95", "19, 1.0"),
+        "true_values",
+        "the discount is missing",
+    ),
+    "another_walk": (
+        ("true_values", "19, 0.95", "21, 0.95"),
+        "true_values",
+        "true_values() has shape (21,), (19,) is wanted",
+    ),
+    "merged_flags": (
+        ("td_error", "(not terminated)", "(not (terminated or truncated))"),
+        "td_error td_lambda",
+        "td_error with terminated = False, truncated = True is",
+    ),
+    "tilde": (("td_error", "(not terminated)", "(~terminated)"), "td_error", "write `not`"),
+    "sign_of_the_error": (
+        ("td_error", "reward + gamma * (not terminated) * v_next - v", "v - reward - gamma*v_next"),
+        "td_error td_lambda",
+        "truncated = False: these are the numbers of a known mistake: the sign",
+    ),
+    "a_new_trace": (
+        ("accumulate", "z *= decay\n    z += gradient", "z = decay * z + gradient\n    return z"),
+        "accumulate td_lambda agent",
+        "accumulate leaves z as it was: change it in place",
+    ),
+    "no_decay": (
+        ("accumulate", "z *= decay", "pass"),
+        "accumulate td_lambda agent",
+        "z does not decay",
+    ),
+    "another_norm": (
+        ("obgd_step", "np.abs(z).sum()", "np.linalg.norm(z)"),
+        "obgd_step td_lambda agent",
+        "‖z‖₁ is the sum of |zᵢ|, not √Σ zᵢ²",
+    ),
+    "downhill": (
+        ("obgd_step", "w += step", "w -= step"),
+        "obgd_step td_lambda agent",
+        "this goes down where it must go up",
+    ),
+    "nothing_returned": (
+        ("obgd_step", "    return step", ""),
+        "obgd_step",
+        "the step size it returns is None: is a `return` missing?",
+    ),
+    "no_new_start": (
+        ("td_lambda", "z[:] = 0", "pass"),
+        "td_lambda",
+        "the episode has ended: the trace starts again from zero",
+    ),
+    "new_start_after_ends_only": (
+        ("td_lambda", "if ended or cut:", "if ended:"),
+        "td_lambda",
+        "a truncation ends the episode too",
+    ),
+    "trace_without_lambda": (
+        ("td_lambda", "gamma * lam", "gamma"),
+        "td_lambda",
+        "the trace decays by γλ; this is γ",
+    ),
+    "changes_the_weights_given": (
+        ("td_lambda", "w.copy()", "w"),
+        "td_lambda",
+        "td_lambda changes its argument w in place",
+    ),
+    "half_of_it": (
+        (("obgd_step", None, STUB), ("td_lambda", None, STUB)),
+        "obgd_step td_lambda agent",
+        "there is no obgd_step",
+    ),
+}
+A3 = {
+    "no_root": (
+        ("gates", " ** 0.5", ""),
+        "gates rtrl bptt network",
+        "a factor γ too many",
+    ),
+    "a_plain_tuple": (
+        ("gates", "rtu.Gates(nu", "(nu"),
+        "gates rtrl bptt network",
+        "gates must return rtu.Gates(nu, theta, lam, gamma), a tuple with names",
+    ),
+    "the_published_slip": (
+        ("immediate_jacobian", "1j * theta * lam", "1j * lam"),
+        "immediate_jacobian rtrl bptt network",
+        "a factor θ is missing",
+    ),
+    "forgotten_exponent": (
+        ("immediate_jacobian", "0.5 * (1 - lam2)", "(1 - lam2)"),
+        "immediate_jacobian rtrl bptt network",
+        "in ∂γ/∂ν the exponent of 1 − |λ|² is missing",
+    ),
+    "one_term_is_wrong": (
+        ("immediate_jacobian", "* 2 * nu * lam2", "* 2 * nu * lam2**2"),
+        "immediate_jacobian rtrl bptt network",
+        "the part with h_prev is right, the part with Bx is not",
+    ),
+    "real_parts_only": (
+        ("immediate_jacobian", "return dlam_dnu * h_prev + ", "return dlam_dnu.real * h_prev + "),
+        "immediate_jacobian rtrl bptt network",
+        "the part with Bx is right, the part with h_prev is not",
+    ),
+    "old_h_is_gone": (
+        ("advance", "state.h.copy()", "state.h"),
+        "advance rtrl network",
+        "J is that of the new h: it wants the old one",
+    ),
+    "nothing_is_carried": (
+        ("advance", "carry[:, None] * state.S_B + ", ""),
+        "advance rtrl network",
+        "S_B: these are the numbers of a known mistake: λ S is left out",
+    ),
+    "one_mode_for_two": (
+        ("advance", ' if mode == "rtrl" else np.zeros_like(g.lam)', ""),
+        "advance",
+        "λ S belongs to mode rtrl alone",
+    ),
+    "frozen_is_not_zero": (
+        ("advance", "    return", '    if mode == "frozen":\n        state.S_B[:] = 0\n    return'),
+        "advance",
+        "the sensitivities must stay as they are",
+    ),
+    "transposed_outer_product": (
+        ("advance", "g.gamma[:, None] * x", "x[:, None] * g.gamma"),
+        "advance rtrl network",
+        "state.S_B (",
+    ),
+    "no_conjugate": (
+        ("vjp", "state.S_B.conj()", "state.S_B"),
+        "vjp rtrl network",
+        "a conjugate of S_B is missing",
+    ),
+    "adds_to_the_gradient": (
+        ("vjp", "grad.nu_log[:] =", "grad.nu_log[:] +="),
+        "vjp rtrl",
+        "it is added to what was there: write with =, not +=",
+    ),
+    "no_gradient_of_x": (
+        ("vjp", "    return (", "    ("),
+        "vjp network",
+        "vjp: ∂L/∂x is None: is a `return` missing?",
+    ),
+    "lambda_backwards": (
+        ("bptt", "g.lam.conj() * G", "g.lam * G"),
+        "bptt",
+        "λ carries G where its conjugate is wanted",
+    ),
+    "never_zero": (
+        ("bptt", "grad.flat[:] = 0", "pass"),
+        "bptt",
+        "start from zero, grad.flat[:] = 0",
+    ),
+    "no_bptt": (("bptt", None, STUB), "bptt", "there is no bptt"),
+}
+A4 = {
+    "down_not_up": (
+        ("log_prob_gradient", "return g", "return -g"),
+        "log_prob_gradient remembers",
+        "π − one-hot(a) goes down, not up",
+    ),
+    "of_the_probability": (
+        ("log_prob_gradient", "return g", "return layers.softmax(logits)[action] * g"),
+        "log_prob_gradient remembers",
+        "this is the derivative of π(a), not of log π(a)",
+    ),
+    "free_probabilities": (
+        ("entropy_gradient", "- pi @ log_pi", "+ 1"),
+        "entropy_gradient remembers",
+        "π is treated as free, but it sums to 1",
+    ),
+    "entropy_not_its_gradient": (
+        ("entropy_gradient", "return (-pi * (log_pi - pi @ log_pi)", "return (-(pi @ log_pi)"),
+        "entropy_gradient remembers",
+        "entropy_gradient has shape (), (",
+    ),
+    "merged_flags": (
+        ("update", "(not terminated)", "(not (terminated or truncated))"),
+        "update remembers",
+        "only termination makes v(s′) count 0; truncation does not",
+    ),
+    "no_end": (
+        ("update", "gamma * (not terminated)", "gamma"),
+        "update remembers",
+        "after termination v(s′) must count 0",
+    ),
+    "looks_ahead_by_going_on": (
+        (
+            "update",
+            "agent.critic.peek(next_observation)",
+            "agent.critic.forward(next_observation)[0]",
+        ),
+        "update remembers",
+        "the look-ahead moves the critic on: peek at s′",
+    ),
+    "entropy_without_sign": (
+        ("update", "tau * float(np.sign(delta))", "tau"),
+        "update remembers",
+        "the weight of the entropy bonus is τ sign(δ)",
+    ),
+    "no_entropy": (
+        ("update", "tau * float(np.sign(delta))", "0.0"),
+        "update remembers",
+        "the entropy bonus is missing",
+    ),
+    "own_derivative": (
+        (
+            "update",
+            "agent.policy.gradient(logits, action, weight)",
+            "log_prob_gradient(logits, action) + weight * entropy_gradient(logits)",
+        ),
+        "update remembers",
+        "ask agent.policy.gradient for the policy",
+    ),
+    "no_new_start": (
+        ("update", "agent.reset()", "pass"),
+        "update remembers",
+        "the episode has ended: reset",
+    ),
+    "a_start_by_half": (
+        ("update", "agent.reset()", "agent.z_v.flat[:], agent.z_pi.flat[:] = 0, 0"),
+        "update remembers",
+        "h and S are not: agent.reset()",
+    ),
+    "one_network_rests": (
+        ("update", "agent.optimizer_v.step(agent.critic.p.flat, agent.z_v.flat, delta)", "pass"),
+        "update remembers",
+        "the critic does not step",
+    ),
+    "without_flat": (
+        ("update", "agent.z_v.flat, agent.critic.grad.flat", "agent.z_v, agent.critic.grad"),
+        "update remembers",
+        "update stops with TypeError",
+    ),
+    "derivatives_alone": (("update", None, STUB), "update remembers", "there is no update"),
+}
+BUGS = [task.name for task in ASSIGNMENTS["a5"].tasks if task.judge]
+MENDS = " ".join(name for name in BUGS if name.startswith("mend_"))
+NAMES = " ".join(name for name in BUGS if name.startswith("name_"))
+SOLVED_BUGS = [name.removeprefix("mend_") for name in MENDS.split()]
+A5 = {
+    "nothing_mended": (
+        tuple((name, None, None) for name in SOLVED_BUGS),
+        MENDS,
+        "a mean for a sum?",
+    ),
+    "nothing_named": (("diagnosis", None, STUB), NAMES, "there is no diagnosis"),
+    "a_list": (
+        ("diagnosis", "diagnosis = {", "diagnosis = list('ebfadcgh')\nunused = {"),
+        NAMES,
+        "diagnosis must be a dict, it is a list",
+    ),
+    "two_exchanged": (
+        (("diagnosis", '"e"', '"x"'), ("diagnosis", '"b"', '"e"'), ("diagnosis", '"x"', '"b"')),
+        "name_linear_vjp name_layer_norm_vjp",
+        "linear_vjp: another kind; what differs between the code found and the mended?",
+    ),
+    "a_word_for_a_letter": (
+        ("diagnosis", '"a"', '"factor"'),
+        "name_immediate_jacobian",
+        'diagnosis["immediate_jacobian"] must be one letter of a, b, c',
+    ),
+    "one_not_named": (
+        ("diagnosis", '    "vjp": "c",\n', ""),
+        "name_vjp",
+        'diagnosis has no entry "vjp"',
+    ),
+    "mended_the_wrong_way": (
+        ("td_error", "(not terminated)", "(not truncated)"),
+        "mend_td_error",
+        "td_error with terminated = True, truncated = False is",
+    ),
+    "too_many_conjugates": (
+        ("vjp", "G[:, None] * state.S_B.conj()", "(G[:, None] * state.S_B).conj()"),
+        "mend_vjp",
+        "both are conjugated; only S_B is to be",
+    ),
+    "another_sign": (
+        ("layer_norm_vjp", "- y * (g * y)", "+ y * (g * y)"),
+        "mend_layer_norm_vjp",
+        "the sign of the way through inv_std",
+    ),
+    "still_the_output": (
+        ("leaky_relu_vjp", "x > 0, g, 0.01 * g", "g > 0, g, 0.01 * g"),
+        "mend_leaky_relu_vjp",
+        "the vjp is not linear in g",
+    ),
+}
+ALL6 = "interface peek gradient memory"
+COPIED = Path(mingru.__file__).read_text().replace("from .. import", "from streamrl_np import")
+A6 = {
+    "features_of_another_class": (
+        ("cell", "return PER_UNIT * n\n", "return 2 * PER_UNIT * n\n"),
+        ALL6,
+        "feature_count(3) is 6; with 1 a unit it must be 3",
+    ),
+    "a_copy_of_mingru": (("cell", None, COPIED), ALL6, "this is the library's mingru"),
+    "the_librarys_mingru": (
+        ("cell", None, "from streamrl_np.cells.mingru import *"),
+        ALL6,
+        "is yours to write",
+    ),
+    "two_features_that_are_one": (
+        ("cell", "return Cache(x, np.tanh(state.h))", "return Cache(x, 0 * state.h + state.h[0])"),
+        ALL6,
+        "y repeats itself",
+    ),
+    "a_generator_of_its_own": (
+        ("cell", "r = np.sqrt(rng.uniform", "r = np.sqrt(np.random.default_rng().uniform"),
+        ALL6,
+        "the same rng draws other parameters the second time",
+    ),
+    "no_layout": (
+        ("cell", '{"a": (m,), "B": (m, d)}', "[(m,), (m, d)]"),
+        ALL6,
+        "must return a dict",
+    ),
+    "peek_goes_on": (
+        (
+            "cell",
+            "return np.tanh(lam * state.h",
+            "advance(p, state, x, 'rtrl')\n    return (lam * state.h",
+        ),
+        "peek",
+        "peek changes the state: it may only look",
+    ),
+    "sign": (("cell", "(h - Bx)", "(Bx - h)"), "gradient", "the sign is flipped"),
+    "nothing_is_carried": (
+        ("cell", "carry[:, None] * state.S_B + ", ""),
+        "gradient",
+        "over one it is right: look at what is carried",
+    ),
+    "tanh_is_left_out": (
+        ("cell", "gy * (1 - cache.y**2)", "gy"),
+        "gradient",
+        "the gradient over 1 step: a",
+    ),
+    "adds_to_the_gradient": (
+        ("cell", "grad.a[:] =", "grad.a[:] +="),
+        "gradient",
+        "it is added to what was there",
+    ),
+    "one_mode_for_two": (
+        ("cell", ' if mode == "rtrl" else np.zeros_like(lam)', ""),
+        "gradient",
+        'mode "tbptt1", the gradient of the last step alone',
+    ),
+    "never_frozen": (
+        ("cell", 'if mode != "frozen":', "if True:"),
+        "gradient",
+        'mode "frozen": the sensitivities were zero and must stay so',
+    ),
+    "no_gradient_of_x": (
+        ("cell", "    return (g *", "    (g *"),
+        "gradient",
+        "∂L/∂x, which vjp returns, is None",
+    ),
+    "what_is_lost_not_what_is_kept": (
+        ("cell", "return keep(p)[::PER_UNIT]", "return 1 - keep(p)[::PER_UNIT]"),
+        "memory",
+        "with r_min = 0.5, r_max = 0.95 must lie between them",
+    ),
+    "no_memory": (
+        ("cell", "state.h[:] = lam * h", "state.h[:] = 0 * h"),
+        "peek gradient memory",
+        "the output of step 6 does not depend on the input of step 1",
+    ),
+}
+CLASSES = {"a2": A2, "a3": A3, "a4": A4, "a5": A5, "a6": A6}
+
+
+def submission(name, changes):
+    """Make a solution with some of its cells changed; the tests are left out."""
+    made = sources.make("solutions", ASSIGNMENTS[name], None)
+    cells = [c for c in made["cells"] if c["cell_type"] == "code"]
+    by_id = {c["metadata"].get("nbgrader", {}).get("grade_id"): c for c in cells}
+    for cell, old, new in [changes] if isinstance(changes[0], str) else changes:
+        text = notebook.source_of(by_id[cell])
+        assert old is None or old in text, (cell, old)
+        by_id[cell]["source"] = (new or "pass") if old is None else text.replace(old, new)
+    return json.dumps({"cells": cells, "nbformat": 4})
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_each_mistake_costs_its_own_tasks_and_gets_a_line_that_helps(name, tmp_path):
+    sheet, wanted = ASSIGNMENTS[name], CLASSES[name]
+    (tmp_path / "class").mkdir()
+    for student, (changes, _, _) in wanted.items():
+        (tmp_path / "class" / f"{student}.ipynb").write_text(submission(name, changes))
+    out = tmp_path / "out" / "grades.csv"
+    isolated = not why_no_isolation()
+    grade.grade(sheet, tmp_path / "class", out, isolated=isolated, workers=2, quiet=True)
+    points = {task.name: task.points for task in sheet.tasks if task.judge}
+    with out.open(newline="") as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    wrong = []
+    for student, (_, lost, line) in wanted.items():
+        row, lost = rows[student], lost.split()
+        page = (out.parent / "grades_feedback" / f"{student}.md").read_text()
+        assert row["status"] == "graded"
+        expected = {task: 0 if task in lost else of for task, of in points.items()}
+        found = {task: int(row[task]) for task in points}
+        readable = page.replace("&lt;", "<").replace("&gt;", ">")
+        if found != expected or int(row["points"]) != sum(expected.values()):
+            wrong.append(f"{student}: {found}, expected {expected}\n{page}")
+        if line not in readable:
+            wrong.append(f"{student}: {line!r} is not in\n{page}")
+    assert not wrong, "\n".join(wrong)
