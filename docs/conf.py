@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -52,22 +53,7 @@ html_theme_options = {
     "navbar_persistent": [],
 }
 
-# what each directory of docs/results was made by
-COMMANDS = {
-    "first-run": "run memory-chain",
-    "memory-chain": "study memory-chain",
-    "distractors": "study distractors",
-    "flagged-recall": "study flagged-recall",
-    "cost": "cost",
-    "credit": "credit",
-    "staleness": "staleness",
-    "popgym": "sweep popgym",
-    "mujoco": "sweep mujoco",
-    "mujoco-rest": "sweep mujoco-rest",
-    "ring-16": "sweep ring-16",
-    "ring-64": "sweep ring-64",
-    "gradcheck": "gradcheck --plots docs/results/gradcheck",
-}
+COMMANDS = runpy.run_path(str(HERE / "commands.py"))["COMMANDS"]
 ROOMS = {
     "The core": ["arrays", "layers", "networks", "policies", "optimizers", "settings"],
     "Cells": ["cells", "cells.*"],
@@ -110,7 +96,7 @@ def results_page():
     for directory in sorted(path for path in (HERE / "results").iterdir() if path.is_dir()):
         name = directory.name
         if name not in COMMANDS:
-            log.warning("docs/results/%s: docs/conf.py does not know its command", name)
+            log.warning("docs/results/%s: docs/commands.py does not know its command", name)
         command = COMMANDS.get(name, name)
         lines += ["", f"## {name}", "", f"```bash\npython -m streamrl_np {command}\n```"]
         for table in sorted(directory.rglob("table.md")):
@@ -141,8 +127,8 @@ def api_pages():
 
 
 def at_home(app, docname, source):
-    """Let links to the notebooks stay in the site, and list every page that lies in docs/."""
-    source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+    """Let links between notebooks and pages stay in the site, and list every page of docs/."""
+    source[0] = source[0].replace("](../notebooks/", "](notebooks/").replace("](../docs/", "](../")
     if docname == "index":
         pages = (path.stem for path in sorted(HERE.glob("*.md")))
         others = [page for page in pages if page != docname and f"\n{page}\n" not in source[0]]

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import runpy
 import tempfile
 import textwrap
 from pathlib import Path
@@ -107,10 +108,13 @@ def picture(draw):
         return shown(path) if path.exists() else None
 
 
-def committed(name, command):
-    """Show the tables and figures of docs/results/NAME, or say what makes them."""
+COMMANDS = runpy.run_path(str(results().parent / "commands.py"))["COMMANDS"]
+
+
+def committed(name):
+    """Show docs/results/NAME: tables, figures and the command that made them, or would."""
     directory = results(name)
-    display(Markdown(f"Made by `{command}`:"))
+    display(Markdown(f"**{name}**, made by `python -m streamrl_np {COMMANDS[name]}`:"))
     tables, figures = sorted(directory.glob("**/table.md")), sorted(directory.glob("**/*.png"))
     for path in tables:
         display(Markdown(path.read_text(encoding="utf-8")))

@@ -1,0 +1,17 @@
+"""What each directory of docs/results was made by: `python -m streamrl_np …`."""
+
+COMMANDS = {
+    "first-run": "run memory-chain",
+    "memory-chain": "study memory-chain",
+    "distractors": "study distractors",
+    "flagged-recall": "study flagged-recall",
+    "cost": "cost",
+    "credit": "credit",
+    "staleness": "staleness",
+    "popgym": "sweep popgym",
+    "mujoco": "sweep mujoco",
+    "mujoco-rest": "sweep mujoco-rest",
+    "ring-16": "sweep ring-16",
+    "ring-64": "sweep ring-64",
+    "gradcheck": "gradcheck --plots docs/results/gradcheck",
+}
