@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from streamrl_np import cli
 from streamrl_np.envs import flat, masked_mujoco, popgym
 from streamrl_np.experiments import configs, runner
+from streamrl_np.extras import MissingPackage
 from streamrl_np.settings import SettingError
 
 TASKS = popgym.tasks()
@@ -183,19 +184,29 @@ def test_names_that_are_not_there():
 
 
 @pytest.mark.parametrize(
-    "package, experiment",
+    "package, experiment, install",
     [
-        ("popgym", "popgym/RepeatFirstEasy"),
-        ("mujoco", "mujoco/Hopper-P"),
-        ("imageio", "mujoco/Ant-F"),
+        ("popgym", "popgym/RepeatFirstEasy", "popgym"),
+        ("mujoco", "mujoco/Hopper-P", "gymnasium[mujoco]"),
+        ("imageio", "mujoco/Ant-F", "gymnasium[mujoco]"),
     ],
 )
-def test_a_missing_package_gets_one_sentence(package, experiment, capsys, monkeypatch, tmp_path):
+def test_a_missing_package_gets_one_sentence(
+    package, experiment, install, capsys, monkeypatch, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, package, None)
     assert cli.main(["run", experiment, "--quiet"]) == 2
     error = capsys.readouterr().err
-    assert f"python -m pip install '{package}'" in error and error.count("\n") == 1
+    assert error.startswith(f"streamrl_np: {package} is not installed") and error.count("\n") == 1
+    assert f"python -m pip install '{install}'" in error
+
+
+def test_mazes_need_one_package_more(monkeypatch):
+    monkeypatch.setattr(popgym, "tasks", dict)
+    monkeypatch.setitem(sys.modules, "mazelib", None)
+    with pytest.raises(MissingPackage, match="mazelib is not installed; get it with"):
+        configs.build("popgym/LabyrinthEscapeEasy").make_env()
 
 
 def test_another_agent_brings_its_own_settings():

@@ -94,8 +94,8 @@ class Config:
         ------
         MissingPackage
         """
-        require("imageio")  # Gymnasium's MuJoCo environments import it
-        require("mujoco").set_mju_user_warning(say)  # else it writes a file where one stands
+        mujoco, _ = (require(name, "gymnasium[mujoco]") for name in ("mujoco", "imageio"))
+        mujoco.set_mju_user_warning(say)  # else it writes a file where one stands
         if self.robot == "Ant":
             options["include_cfrc_ext_in_observation"] = False  # contact forces
         env = flat.make(f"{self.robot}-v5", **options)

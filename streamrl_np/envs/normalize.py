@@ -39,17 +39,20 @@ class RunningMoments:
 
     def update(self, x):
         """Step the moments in place by one more observation ``x``."""
-        self.count += 1.0
-        difference = x - self.mean
-        self.mean += difference / self.count  # (eq. N1)
-        self.M2 += difference * (x - self.mean)  # (eq. N2)
+        n = float(self.count) + 1.0
+        mean, M2 = self.mean[()], self.M2[()]  # of no axis: numbers, far quicker than such arrays
+        difference = x - mean
+        mean = mean + difference / n  # (eq. N1)
+        self.M2[...] = M2 + difference * (x - mean)  # (eq. N2)
+        self.count[...], self.mean[...] = n, mean
 
     @property
     def variance(self):
         """The sample variance; 1 before there are two observations."""
-        if self.count < 2:
+        n = float(self.count)
+        if n < 2:
             return np.ones_like(self.M2)
-        return self.M2 / (self.count - 1.0)  # (eq. N3)
+        return self.M2[()] / (n - 1.0)  # (eq. N3)
 
 
 class ObservationNormalizer:
@@ -69,6 +72,7 @@ class ObservationNormalizer:
     def __call__(self, observation):
         """Step the moments by ``observation`` (size,) and return it normalised."""
         if self.enabled:
+            observation = observation.astype(float)
             self.moments.update(observation)
         return self.look(observation)
 
@@ -102,9 +106,11 @@ class RewardScaler:
         """Step the moments by one reward and return it scaled; its mean is not subtracted."""
         if not self.enabled:
             return float(reward)
-        self.u[...] = self.discount * (not done) * self.u + reward  # (eq. N5)
-        self.moments.update(self.u)
-        return float(reward) / math.sqrt(self.moments.variance + EPS)  # (eq. N6)
+        reward = float(reward)
+        u = self.discount * (not done) * float(self.u) + reward  # (eq. N5)
+        self.u[...] = u
+        self.moments.update(u)
+        return reward / math.sqrt(self.moments.variance + EPS)  # (eq. N6)
 
     def arrays(self):
         """Name what a checkpoint must hold."""

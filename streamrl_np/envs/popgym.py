@@ -53,6 +53,8 @@ class Config:
         MissingPackage
         """
         known = tasks()
+        if self.task.startswith("Labyrinth") and self.task not in known:
+            require("mazelib")  # POPGym leaves its mazes out without it
         if self.task not in known:
             raise SettingError(f"task must be one of {', '.join(known)}, got {self.task!r}")
         return flat.Flat(known[self.task](), history=True)
