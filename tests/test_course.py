@@ -107,6 +107,22 @@ def test_a_variants_release_speaks_of_its_own_numbers_alone(name):
     assert "variant=3)" in text
 
 
+def test_a_variant_of_the_bug_hunt_moves_every_letter():
+    sheet = ASSIGNMENTS["a5"]
+    names = [task.name for task in sheet.tasks if task.name.startswith("name_")]
+    for variant in range(5):
+        moved = sheet.moved(variant)
+        assert sorted(moved) == sorted(moved.values()) == list(sheet.letters)
+        assert all(old != new for old, new in moved.items())
+    made = sources.make("solutions", sheet, 2)
+    text = "\n".join(map(notebook.source_of, made["cells"]))
+    assert f"| {sheet.moved(2)['c']} | a conjugate is missing |" in text
+    results, _ = judge_cells("a5", cells_of("solutions", "a5", 2), variant=2, only=names)
+    assert total(results) == 8
+    results, _ = judge_cells("a5", cells_of("solutions", "a5"), variant=2, only=names)
+    assert total(results) == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_sources_are_clean_and_tests_match_tasks(name):
     sheet = ASSIGNMENTS[name]
@@ -196,6 +212,29 @@ def test_the_solution_passes_the_check_in_a_notebook(name, capsys):
     assert "not yet" not in capsys.readouterr().out
 
 
+def test_what_is_judged_after_handing_in_is_noted_and_counts_nothing_yet(capsys):
+    diagnosis = {"vjp": "a", "advance": "x"}
+    outcome = course.check("a5", "name_vjp", "name_advance", namespace={"diagnosis": diagnosis})
+    assert not outcome and outcome.points == 0
+    words = capsys.readouterr().out
+    assert "name_vjp: noted (1 if right, which is said after handing in)" in words
+    assert 'name_advance: not yet (0 of 1)\n    diagnosis["advance"] must be one letter' in words
+    assert "0 of 2 points, 1 more are judged after handing in" in words
+    assert course.check("a5", "name_vjp", namespace={"diagnosis": diagnosis})
+
+
+def test_a_function_that_stops_says_what_it_was_called_with(capsys):
+    mine = {"linear": lambda x, W, b: W @ x + b, "gates": lambda p: p.nu_log @ np.ones(9)}
+    course.check("a1", "linear", namespace=mine)
+    assert re.search(
+        r"called with x \(\d, \d\), W \(\d, \d\), b \(\d,\)\n", capsys.readouterr().out
+    )
+    course.check("a3", "gates", namespace=mine)
+    assert re.search(
+        r"called with p.nu_log \(\d,\), p.theta_log \(\d,\), p.B", capsys.readouterr().out
+    )
+
+
 def test_swap_replaces_and_puts_back():
     own = layers.leaky_relu
     with pytest.raises(KeyError), course.swap(layers, leaky_relu=abs):
@@ -218,12 +257,15 @@ def test_swap_replaces_and_puts_back():
         (lambda a: a * np.nan, "is not finite in 6 of 6"),
         (lambda a: a + 1j, "is a real part missing?"),
         (lambda a: a * np.array([[1], [3]]), "only entries with index 1 along axis 0"),
+        (lambda a: a.astype("f4"), "is something computed in float32?"),
     ],
 )
 def test_wrong_values_are_described(wrong, words):
     a = np.random.default_rng(0).normal(size=(2, 3))
     (line,) = values("it", wrong(a), a)
     assert words in line
+    if numbers := re.search(r" is (\S+), right (\S+?)(;|$)", line):
+        assert numbers[1] != numbers[2]  # as many digits as tell them apart
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ A3 = {
     "transposed_outer_product": (
         ("advance", "g.gamma[:, None] * x", "x[:, None] * g.gamma"),
         "advance rtrl network",
-        "state.S_B (",
+        "S_B",
     ),
     "no_conjugate": (
         ("vjp", "state.S_B.conj()", "state.S_B"),

@@ -68,6 +68,19 @@ def test_autograde_gives_the_solution_all_and_the_release_nothing(course):
 
 
 @pytest.mark.parametrize("name", ASSIGNMENTS)
+def test_nbgraders_preprocessors_make_the_release_that_we_make(name):
+    import nbformat
+    from nbgrader.preprocessors import ClearHiddenTests, ClearSolutions
+
+    made = nbformat.read(sources.path_of(ASSIGNMENTS[name]), as_version=4)
+    for preprocessor in ClearSolutions(), ClearHiddenTests():
+        made, _ = preprocessor.preprocess(made, {})
+    ours = sources.make("release", ASSIGNMENTS[name], None)["cells"]
+    theirs = [cell.source.strip() for cell in made.cells]
+    assert theirs == [notebook.source_of(cell).strip() for cell in ours]
+
+
+@pytest.mark.parametrize("name", ASSIGNMENTS)
 def test_every_source_is_a_valid_notebook_of_nbgrader(name):
     import nbformat
     from nbgrader.nbgraderformat import MetadataValidator

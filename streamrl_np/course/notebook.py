@@ -136,7 +136,7 @@ def instructor(notebook, assignment, variant):
     for cell in notebook["cells"]:
         source = source_of(cell)
         if variant is not None:
-            source = substitute(source, assignment, texts)
+            source = substitute(source, assignment, texts, assignment.moved(variant))
             source = CHECK_CALL.sub(rf"\1, variant={variant})", source)
         put_source(cell, source)
         if cell["cell_type"] == "code":
@@ -151,9 +151,11 @@ def instructor(notebook, assignment, variant):
 CHECK_CALL = re.compile(r"(course\.check\([^()\n]*)\)")
 
 
-def substitute(source, assignment, texts):
-    """Put the variant's numbers in the place of the default's, all at once."""
+def substitute(source, assignment, texts, moved):
+    """Put the variant's numbers and letters in the place of the default's, all at once."""
     swaps = {text: texts[name] for name, (text, _) in assignment.constants.items()}
+    for frame in "| {} |", '"{}"':  # of a letter in a table, and in code
+        swaps |= {frame.format(old): frame.format(new) for old, new in moved.items()}
     if not swaps:
         return source
     any_of = "|".join(re.escape(text) for text in sorted(swaps, key=len, reverse=True))

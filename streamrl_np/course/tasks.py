@@ -54,6 +54,8 @@ class Assignment:
         ends with its number: ``0.01``, ``UNITS = 24``.
     limits : dict
         Other limits than those of the sandbox: ``total_seconds``.
+    letters : str
+        Letters of a table that stand for answers; a variant moves them on.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Assignment:
     withheld: tuple
     constants: dict = dataclasses.field(default_factory=dict)
     limits: dict = dataclasses.field(default_factory=dict)
+    letters: str = ""
 
     @property
     def points(self):
@@ -78,9 +81,18 @@ class Assignment:
                 chosen[name] = others[rng.integers(len(others))]
         return chosen
 
+    def moved(self, variant):
+        """Map each letter of the default's table to that of the variant's: none stays."""
+        if variant is None or not self.letters:
+            return dict(zip(self.letters, self.letters, strict=True))
+        rng = np.random.default_rng([variant, zlib.crc32(f"{self.name} letters".encode())])
+        by = int(rng.integers(1, len(self.letters)))
+        return dict(zip(self.letters, self.letters[by:] + self.letters[:by], strict=True))
+
     def numbers(self, variant):
-        """Give the value of each constant."""
-        return {name: float(text.split()[-1]) for name, text in self.texts(variant).items()}
+        """Give the value of each constant, and what the letters have become."""
+        numbers = {name: float(text.split()[-1]) for name, text in self.texts(variant).items()}
+        return numbers | {"letters": self.moved(variant)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,25 +154,37 @@ def obgd_step(ask, rng, c):
 
 def td_lambda(ask, rng, c):
     """A stream of transitions with an end and a cut in it, a linear value function."""
-    d, T = 4, 8
-    xs, following, rewards = rng.normal(size=(T, d)), rng.normal(size=(T, d)), rng.normal(size=T)
-    ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
-    ends[3], cuts[5] = True, True
-    gamma, lam, alpha, kappa = 0.9, float(rng.uniform(0.5, 0.9)), 0.5, 2.0
-    start, numbers = rng.normal(size=d), (gamma, lam, alpha, kappa)
+    numbers, floor, T = (0.9, float(rng.uniform(0.5, 0.9)), 0.5, 2.0), c["floor"], 8
+    while True:  # until each known mistake shows
+        start, whole = transitions(rng, T)
+        right = learn(start, whole, numbers, floor)
+        guesses = [learn(start, whole, numbers, floor, slip) for slip in SLIPS.values()]
+        if not any(judge.close(guess, right) for guess in guesses):
+            break
     for t in (0, 1, 3, 4, 5, 7):
-        part = slice(0, t + 1)
-        stream = (xs[part], rewards[part], following[part], ends[part], cuts[part])
+        stream = tuple(column[: t + 1] for column in whole)
         got = ask("plain", "td_lambda", start, *stream, *numbers)
-        right = learn(start, stream, numbers, c["floor"])
+        right = learn(start, stream, numbers, floor)
         suspects = {
-            words: learn(start, stream, numbers, c["floor"], slip) for words, slip in SLIPS.items()
+            words: learn(start, stream, numbers, floor, slip) for words, slip in SLIPS.items()
         }
         where = f"td_lambda after {t + 1} transition{'s' if t else ''}{NOTES.get(t, '')}: w"
         lines = judge.values(where, got, right, suspects=suspects)
         if lines:
             return lines
     return []
+
+
+def transitions(rng, T):
+    """Draw w and a stream with an end and a cut in it; small numbers, so that δ is below 1.
+
+    An error above 1 moves w as far as one of 1 with the same sign.
+    """
+    d = 4
+    xs, following, rewards = rng.normal(size=(T, d)), rng.normal(size=(T, d)), rng.normal(size=T)
+    ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
+    ends[3], cuts[5] = True, True
+    return 0.1 * rng.normal(size=d), (xs, 0.2 * rewards, following, ends, cuts)
 
 
 def learn(w, stream, numbers, floor, slip=""):

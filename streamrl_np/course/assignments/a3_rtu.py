@@ -198,6 +198,8 @@ def compare_sensitivities(where, theirs, state, before, cache, Bx):
             "λ, not its conjugate, carries S": (cache.gates.lam.conj() * before[name].T).T + J,
             "λ, not |λ|, carries S": (np.abs(cache.gates.lam) * before[name].T).T + J,
         }
+        if J.ndim == 2 and J.shape[0] == J.shape[1]:
+            suspects["J of B is transposed: γ xᵀ has a row a unit"] = past + J.T
         if J_late is not None:
             suspects |= {
                 "J is that of the new h: it wants the old one": past + J_late,

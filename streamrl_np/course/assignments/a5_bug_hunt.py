@@ -59,7 +59,7 @@ def named(name, kind):
 
     def judge_it(ask, rng, c):
         given, lines = letter(ask, name)
-        if not lines and given != kind:
+        if not lines and given != c["letters"][kind]:
             lines = [f"{name}: another kind; what differs between the code found and the mended?"]
         return lines
 
@@ -90,4 +90,5 @@ SHEET = Assignment(
     tuple(tasks()),
     tuple(place for _, _, place in BUGS.values() if place),
     CONSTANTS,
+    letters="".join(KINDS),
 )
