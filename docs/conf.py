@@ -34,6 +34,7 @@ nb_execution_mode = "off"  # the committed outputs are shown; the tests run the 
 nb_render_markdown_format = "myst"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True  # as written, not as they turn out on this machine
 numpydoc_show_class_members = False
 
 html_theme = "sphinx_book_theme"
