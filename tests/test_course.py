@@ -174,6 +174,22 @@ def test_the_commands_write_and_check(tmp_path, capsys):
     assert "12 of 12 points" in capsys.readouterr().out
 
 
+def test_a_notebook_of_another_assignment_or_class_is_named(tmp_path, capsys):
+    assert cli.main(["course", "release", str(tmp_path / "out"), "--variant", "5"]) == 0
+    path = tmp_path / "out/a1_layers/a1_layers.ipynb"
+    assert cli.main(["check", "a2", str(path)]) == 2
+    assert "is a notebook of a1, not of a2" in capsys.readouterr().err
+    for sheet, variant, words in (
+        ("a2", 5, ["this notebook is of assignment a1, not of a2"]),
+        ("a1", 6, ["this notebook is of variant 5; judged by variant 6"]),
+        ("a1", None, ["this notebook is of variant 5; judged by the plain release"]),
+        ("a1", 5, []),
+    ):
+        assert notebook.foreign(path, ASSIGNMENTS[sheet], variant) == words
+    path.write_text('{"cells": [], "metadata": {"streamrl_np": 3}}')
+    assert notebook.foreign(path, ASSIGNMENTS["a1"], 5) == []
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [

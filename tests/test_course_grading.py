@@ -77,6 +77,11 @@ MISTAKES = {
     "no_code": ('{"cells": []}', 0, "there is no code in it"),
     "a_picture": (b"\x89PNG\r\n\x1a\n\xff\xfe", 0, "not text in UTF-8"),
     "nothing_written": (notebook(**NOTHING), 0, "there is no linear"),
+    "another_assignment": (
+        json.dumps({"cells": [cell("x = 1")], "metadata": {"streamrl_np": {"assignment": "a3"}}}),
+        0,
+        "this notebook is of assignment a3, not of a1",
+    ),
     "first_half": (
         notebook(layer_norm=None, layer_norm_vjp=None, leaky_relu=None, leaky_relu_vjp=None),
         4,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from course_help import why_no_isolation
 
+from streamrl_np import course
 from streamrl_np.cells import mingru
 from streamrl_np.course import grade, notebook, sources
 from streamrl_np.course.assignments import ASSIGNMENTS
@@ -338,6 +339,11 @@ A6 = {
         ALL6,
         "must return a dict",
     ),
+    "half_of_the_digits": (
+        ("cell", "np.tanh(state.h))", "np.tanh(state.h).astype('f4'))"),
+        "peek gradient",
+        "differences of y tell nothing: it jumps with the parameters, or is rounded",
+    ),
     "peek_goes_on": (
         (
             "cell",
@@ -429,3 +435,15 @@ def test_each_mistake_costs_its_own_tasks_and_gets_a_line_that_helps(name, tmp_p
         if line not in readable:
             wrong.append(f"{student}: {line!r} is not in\n{page}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_right_cell_with_a_corner_is_never_wrong():
+    """With these seeds differences reach over the corner of minGRU's candidate on one draw."""
+    source = COPIED.replace("(1.0 - u) * h + u * c", "(1.0 - u) * h + np.sqrt(u) * c").replace(
+        "layers.sigmoid_vjp(c - h_prev, u)", "layers.sigmoid_vjp(c / (2 * np.sqrt(u)) - h_prev, u)"
+    )
+    source = source.replace("candidate_vjp(u, c)", "candidate_vjp(np.sqrt(u), c)")
+    names = {"__name__": "__main__"}
+    exec(source, names)
+    outcomes = [course.check("a6", seed=seed, namespace=names) for seed in (30, 55, 69)]
+    assert all(outcomes)

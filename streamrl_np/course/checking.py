@@ -103,12 +103,3 @@ def check_file(assignment, path, variant=None, seed=SEED):
         finally:
             session.close()
     return Outcome(assignment, results, session.errors)
-
-
-def variant_of(path):
-    """Read which variant a released notebook is of; None if it does not say."""
-    if path.suffix == ".py":
-        return None
-    notes = notebook.parse(path.read_text(encoding="utf-8-sig")).get("metadata", {})
-    variant = notes.get("streamrl_np", {}).get("variant") if isinstance(notes, dict) else None
-    return variant if isinstance(variant, int) else None

@@ -74,12 +74,15 @@ def course_command(args):
 
 def check_command(args):
     """Check a notebook of yours as the grader would; exit code 1 while something is wrong."""
-    from . import checking, sources
+    from . import checking, notebook, sources
 
     assignment = sources.find(args.assignment)
     if not args.file.is_file():
         raise sources.CourseError(f"there is no file {args.file}")
-    variant = checking.variant_of(args.file) if args.variant is None else args.variant
+    name, variant = notebook.origin(args.file)
+    if name not in (None, assignment.name):
+        raise sources.CourseError(f"{args.file} is a notebook of {name}, not of {assignment.name}")
+    variant = variant if args.variant is None else args.variant
     outcome = checking.check_file(assignment, args.file, variant, args.seed)
     print(outcome)
     return 0 if outcome else 1

@@ -103,11 +103,12 @@ def grade_one(job):
     record = Record(job.student, fingerprint(path), job.seed, GRADED)
     session = None
     try:
+        cells, foreign = read(path), notebook.foreign(path, assignment, job.variant)
         session = sandbox.Session(
-            lambda: sandbox.Worker(pathlib.Path(job.box), limits, job.isolated), read(path), limits
+            lambda: sandbox.Worker(pathlib.Path(job.box), limits, job.isolated), cells, limits
         )
         record.results = list(judge_all(assignment, session.ask, job.seed, job.variant))
-        record.errors = session.errors
+        record.errors = foreign + session.errors
     except NotebookError as error:
         record.errors = [str(error)]
         record.results = [

@@ -75,6 +75,38 @@ def python_cells(text):
     return cells
 
 
+def origin(path):
+    """Read which assignment and variant a notebook says that it was released as.
+
+    Returns
+    -------
+    tuple of str or None, int or None
+        None for what it does not say.
+    """
+    if path.suffix == ".py":
+        return None, None
+    notes = parse(path.read_text(encoding="utf-8-sig")).get("metadata")
+    notes = notes.get("streamrl_np") if isinstance(notes, dict) else None
+    notes = notes if isinstance(notes, dict) else {}
+    name, variant = notes.get("assignment"), notes.get("variant")
+    return (
+        name if isinstance(name, str) else None,
+        variant if isinstance(variant, int) and not isinstance(variant, bool) else None,
+    )
+
+
+def foreign(path, assignment, variant):
+    """Say in a line that a notebook is of another assignment or variant; nothing if it is not."""
+    name, own = origin(path)
+    if name is not None and name != assignment.name:
+        return [f"this notebook is of assignment {name[:9]}, not of {assignment.name}"]
+    if name is not None and own != variant:
+        of = "the plain release" if own is None else f"variant {own}"
+        wanted = "the plain release" if variant is None else f"variant {variant}"
+        return [f"this notebook is of {of}; judged by {wanted}"]
+    return []
+
+
 def notebook_cells(text):
     """List the code cells of a notebook that are neither tests nor only to explore."""
     cells = []

@@ -156,7 +156,8 @@ def judge_all(assignment, ask, seed, variant=None, only=None, shown=False):
             continue
         missing = [name for name in task.needs if name in wrong]
         if missing:
-            line = f"this is looked at once {' and '.join(missing)} is right"
+            verb = "is" if len(missing) == 1 else "are"
+            line = f"this is looked at once {' and '.join(missing)} {verb} right"
             result = Result(task.name, 0, task.points, (line,))
         else:
             result = judge_task(assignment, task, ask, seed, variant, shown)

@@ -17,7 +17,7 @@ LENGTH = 8  # of the MemoryChain
 EPISODES = 2000  # at most
 WINDOW = 100  # episodes whose mean return counts
 SOLVED = 0.6
-ATTEMPTS = 2
+ATTEMPTS = 3
 
 
 def draw(rng):
