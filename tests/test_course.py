@@ -1,5 +1,6 @@
 """The course: sources, releases, checks, and the wall between student code and the grader."""
 
+import functools
 import io
 import json
 import re
@@ -390,6 +391,20 @@ def test_student_code_cannot(attempt, words, tmp_path):
     attempt = attempt.replace("{outside!r}", repr(str(outside)))
     assert words in probe(OUTSIDE.format(attempt=attempt))
     assert outside.read_text() == "the answers"
+
+
+def test_long_cells_below_the_answers_cost_nothing():
+    limits = sandbox.LIMITS | {"cells_seconds": 0.5}
+    answer = [(1, "import no_such_package\nfound = 3")]
+    naps = [(i, "import time\ntime.sleep(0.3)") for i in range(2, 100)]
+    with walls.make_box(()) as box:
+        start = functools.partial(sandbox.Worker, box, limits, False)
+        session = sandbox.Session(start, answer + naps, limits)
+        assert session.ask("value", "found") == 3
+        session.close()
+    missing, late = session.errors
+    assert "only NumPy and streamrl_np" in missing
+    assert "and those below are left out: the cells above took more than 0.5 s" in late
 
 
 def test_time_and_memory_of_the_grader_are_its_own():

@@ -29,6 +29,7 @@ LIMITS = {
     "scratch": 1 << 24,  # bytes in /tmp
     "start_seconds": 30.0,
     "cell_seconds": 5.0,
+    "cells_seconds": 25.0,  # all of them; those below are left out
     "call_seconds": 2.0,
     "total_seconds": 60.0,
 }
@@ -210,9 +211,16 @@ class Session:
             if self.starts >= self.MOST_STARTS:
                 raise Mistake("the notebook stops its process again and again")
             self.starts += 1
-            worker, errors = self.start(), []
+            worker, errors, began = self.start(), [], time.monotonic()
             try:
                 for number, source in self.cells:
+                    if time.monotonic() - began > self.limits["cells_seconds"]:
+                        limit = self.limits["cells_seconds"]
+                        errors.append(
+                            f"cell {number} and those below are left out: the cells above took"
+                            f" more than {limit:g} s"
+                        )
+                        break
                     if number not in self.skipped:
                         self.check_time()
                         message = {"do": "run", "cell": number, "source": source}

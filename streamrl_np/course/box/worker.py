@@ -104,6 +104,8 @@ def run_cell(one, cell, source, limits, student):
             except (Exception, SystemExit, KeyboardInterrupt) as error:
                 if not is_test(statement):
                     words = student.describe(error)
+                    if isinstance(error, ModuleNotFoundError):
+                        words += ": while grading there are only NumPy and streamrl_np"
                     at = "" if f"({name}, " in words else f", line {statement.lineno}"
                     errors.append(f"{name}{at}: {words}")
     return {"errors": errors[:3]}
