@@ -98,7 +98,7 @@ A3 = {
     "no_root": (
         ("gates", " ** 0.5", ""),
         "gates rtrl bptt network",
-        "a factor γ too many",
+        "the exponent of 1 − |λ|² is missing",
     ),
     "a_plain_tuple": (
         ("gates", "rtu.Gates(nu", "(nu"),

@@ -80,6 +80,7 @@ def judge_gates(ask, rng, c):
         "the logarithms themselves, without exp": np.exp(-p.nu_log + 1j * p.theta_log),
         "exp is taken twice": np.exp(-np.exp(nu) + 1j * np.exp(theta)),
         "|λ| where |λ|² is meant": (1 - np.exp(-nu)) ** c["power"],
+        "the exponent of 1 − |λ|² is missing": 1 - np.exp(-2 * nu),
         "this is nu_log: exp is missing": p.nu_log,
         "this is theta_log: exp is missing": p.theta_log,
     }

@@ -117,7 +117,8 @@ def update(ask, rng, c):
     if wrong is None:
         return []
     for words, mistake in MISTAKES.items():
-        guess = play(seed, weights, stream, lambda agent, *step, m=mistake: slip(agent, m, *step))
+        how = (mistake, c["temperature"])
+        guess = play(seed, weights, stream, lambda agent, *step, how=how: slip(agent, *how, *step))
         if first_difference(got, guess) is None:
             return [f"update: these are the numbers of a known mistake: {words}"]
     t, name, part = wrong
@@ -196,7 +197,7 @@ MISTAKES = {
 }
 
 
-def slip(agent, mistake, x, action, reward, following, end, cut):
+def slip(agent, mistake, temperature, x, action, reward, following, end, cut):
     """Update an agent as students do who make one mistake."""
     cfg = agent.config
     logits, actor_cache = agent.actor_step
@@ -226,8 +227,11 @@ def slip(agent, mistake, x, action, reward, following, end, cut):
 
     size = {"twice": delta, "minus": -1.0}.get(mistake, 1.0)
     agent.critic.vjp(critic_cache, np.full(1, size))
-    own = Categorical(2).gradient if mistake == "policy" else agent.policy.gradient
-    agent.actor.vjp(actor_cache, own(logits, action, cfg.entropy * sign))
+    by_logits = agent.policy.gradient(logits, action, cfg.entropy * sign)
+    if mistake == "policy":
+        scaled_logits, weight = logits / temperature, cfg.entropy * sign
+        by_logits = Categorical(2).gradient(scaled_logits, action, weight) / temperature
+    agent.actor.vjp(actor_cache, by_logits)
     if mistake == "late":
         step()
     accumulate(agent.z_v.flat, agent.critic.grad.flat, decay)
