@@ -139,7 +139,7 @@ def ppo_arms():
         MEMORYLESS: {**PPO, **FEEDFORWARD},
     }
     experiments = "gym:CartPole-v1", "popgym/RepeatFirstEasy"
-    return arms(experiments, methods, {"run.steps": "200000"})
+    return arms(experiments, methods, {"run.steps": "100000"})
 
 
 SWEEPS = {

@@ -223,6 +223,9 @@ def film(player, path, steps=400, every=4):
     memory = moments[0].memory
     colour = shades if len(shades) == len(memory) else np.zeros(len(memory))
     points = right.scatter(memory.real, memory.imag, s=6, c=colour, cmap="viridis")
+    left.set_title("step 0, return 0", fontsize=9)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the axes keep their places from picture to picture
     for moment in moments[::every]:
         image.set_data(moment.picture)
         points.set_offsets(np.stack([moment.memory.real, moment.memory.imag], axis=-1))
