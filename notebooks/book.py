@@ -12,7 +12,6 @@ import numpy as np
 import PIL.Image
 from IPython.display import Image, Markdown, display
 
-from streamrl_np.envs.normalize import ObservationNormalizer, RewardScaler
 from streamrl_np.experiments.loop import transitions
 from streamrl_np.experiments.plots import COLOURS
 
@@ -64,9 +63,7 @@ def live(experiment, steps=None):
     seed = experiment.run.seed
     env = experiment.make_env()
     agent = experiment.make_agent(env, np.random.default_rng(seed))
-    flags, inputs = experiment.normalize, env.observation_space.shape[0]
-    observe = ObservationNormalizer(inputs, flags.observations)
-    scale = RewardScaler(experiment.agent.discount, flags.rewards)
+    observe, scale = experiment.make_normalizers(env.observation_space.shape[0])
     life = transitions(env, agent, observe, scale, seed)
     history = [t for _, t in zip(range(steps or experiment.run.steps), life, strict=False)]
     return agent, observe, history
