@@ -137,6 +137,6 @@ def test_a_notebook_runs_and_says_what_it_said(text):
         if new.cell_type == "code" and "results" not in tags:
             assert kinds(new) == kinds(old), new.source
             if alike or "trained" not in tags:
-                assert not news(new, old), "\n".join(
-                    [new.source, *news(new, old), f"run: python notebooks/build.py {text.stem}"]
-                )
+                found = news(new, old)
+                lines = new.source, *found, f"run: python notebooks/build.py {text.stem}"
+                assert not found, "\n".join(lines)
