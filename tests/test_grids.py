@@ -222,6 +222,8 @@ def cluster(tmp_path):
             "--nthreads",
             1,
             "--no-nanny",
+            "--death-timeout",  # it ends even if the test is killed
+            30,
             "--local-directory",
             tmp_path,
         )
