@@ -87,13 +87,15 @@ def results(*parts):
 
 
 def shown(path):
-    """Show a figure at the width of a page and in 256 colours, so that a notebook stays small."""
+    """Show a figure at the width of a page and in 128 colours, so that a notebook stays small."""
     with PIL.Image.open(path) as image:
         image = image.convert("RGB")
-        image.thumbnail((1400, 3000))
+        image.thumbnail((1200, 3000))
         packed = io.BytesIO()
-        image.quantize(256, dither=PIL.Image.Dither.NONE).save(packed, "PNG")
-    return Image(packed.getvalue(), width=760)
+        # this method gives a small dot its own colour, the usual one its neighbour's
+        few = image.quantize(128, PIL.Image.Quantize.MAXCOVERAGE, dither=PIL.Image.Dither.NONE)
+        few.save(packed, "PNG", optimize=True)
+    return Image(packed.getvalue(), width=min(760, few.width))
 
 
 def picture(draw):
