@@ -13,5 +13,6 @@ COMMANDS = {
     "mujoco-rest": "sweep mujoco-rest",
     "ring-16": "sweep ring-16",
     "ring-64": "sweep ring-64",
+    "ppo": "sweep ppo --seeds 0-2 --only '16|memoryless'",
     "gradcheck": "gradcheck --plots docs/results/gradcheck",
 }

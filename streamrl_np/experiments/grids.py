@@ -126,7 +126,7 @@ def ring_arms(length):
 
 
 def ppo_arms():
-    """List what shows that the baseline is a good one: an easy task, and one for a memory."""
+    """List what shows that the baseline is a good one: an easy task, and one of POPGym."""
     methods = {
         "PPO, RTU, segments of 16": PPO,
         "PPO, RTU, single steps": {**PPO, "agent.segment": "1"},
