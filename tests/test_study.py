@@ -39,7 +39,7 @@ def test_the_most_telling_length_of_every_line_comes_first():
 
 def test_the_grid_of_the_contrast():
     cells = study.STUDIES["distractors"].cells()
-    assert len(set(cells)) == len(cells) == 2 * 6 * 3
+    assert len(set(cells)) == len(cells) == 2 * 7 * 3
     experiment = study.job("distractors", cells[0], 0).experiment
     assert (experiment.env.distractors, experiment.cell.units) == (16, 8)
 

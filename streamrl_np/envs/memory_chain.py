@@ -36,8 +36,7 @@ class MemoryChain(gymnasium.Env):
 
     Observation (2 + bits + distractors,) float32: time left 1 − t/L; the index of the bit asked
     for, at t = L (0 before, and always 0 with one bit); the bits as ±1, at t = 0 (0 after);
-    distractors as ±1, fresh at every step before t = L (0 then): with them it must be learned
-    what to store, and nothing at the moment of the answer says so.
+    distractors as ±1, fresh at every step: with them it must be learned what to store.
     Actions: 0 answers −1, 1 answers +1. Reward: ±1 at t = L, 0 before. An episode takes
     L + 1 steps, then terminates.
 
@@ -78,9 +77,7 @@ class MemoryChain(gymnasium.Env):
             observation[1] = self.asked
         if self.t == 0:
             observation[2 : 2 + self.bits] = 2 * self.cue - 1
-        if self.t < self.length:
-            distractors = self.np_random.integers(2, size=self.distractors)
-            observation[2 + self.bits :] = 2 * distractors - 1
+        observation[2 + self.bits :] = 2 * self.np_random.integers(2, size=self.distractors) - 1
         return observation
 
     def step(self, action):
