@@ -44,6 +44,13 @@ def new_grid(count, columns=4, width=3.6, height=2.9):
     return figure, list(grid.flat)[:count]
 
 
+def legend_below(figure, entries):
+    """Name lines, name to line, below a figure, where they cover nothing."""
+    columns = max(1, min(len(entries), int(figure.get_figwidth() / 1.6)))
+    options = {"loc": "outside lower center", "ncols": columns, "fontsize": 8}
+    figure.legend(entries.values(), entries.keys(), **options)
+
+
 def save_figure(figure, path, dpi=150):
     """Write a figure as PNG, atomically, and close it."""
     atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=dpi))

@@ -391,8 +391,9 @@ def figure(study, cells, by_cell, path):
         return
     lengths = sorted({cell.length for cell in cells})
     figure, grid = plots.new_grid(len(panels))
+    entries = {}
     for axes, key in zip(grid, panels, strict=False):
-        for i, (method, colour) in enumerate(zip(METHODS, plots.COLOURS, strict=False)):
+        for i, (method, colour) in enumerate(zip(METHODS, plots.COLOURS, strict=True)):
             shown = [
                 cell
                 for cell in by_cell
@@ -400,9 +401,11 @@ def figure(study, cells, by_cell, path):
                 if cell.ring in (key[1], "none")
             ]
             shown.sort(key=lambda cell: cell.length)
-            x = np.array([cell.length for cell in shown]) * 1.04 ** (i - 2.5)
+            x = np.array([cell.length for cell in shown]) * 1.04 ** (i - 3)
             means = [np.mean([run.final_return for run in by_cell[cell]]) for cell in shown]
-            axes.plot(x, means, "-", color=colour, lw=1.5, label=method)
+            if not shown:
+                continue
+            entries[method] = axes.plot(x, means, "_-", color=colour, lw=1.5, ms=9, mew=1.5)[0]
             for x_cell, cell in zip(x, shown, strict=True):
                 finals = [run.final_return for run in by_cell[cell]]
                 axes.plot([x_cell] * len(finals), finals, "o", color=colour, ms=3, alpha=0.6)
@@ -410,10 +413,11 @@ def figure(study, cells, by_cell, path):
         axes.axhline(SOLVED, color="0.6", lw=0.8, ls=":")
         axes.set_xscale("log", base=2)
         axes.set(xticks=lengths, xticklabels=lengths, ylim=(-0.6, 1.1))
+        axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
         axes.set_title(f"{agent}, λ = {decay}, {ring} ring, {units} units", fontsize=9)
         axes.set(xlabel="length L", ylabel="final return")
-    grid[0].legend(fontsize=7)
-    figure.suptitle(f"{study}\na dot is a run (one seed), a line the mean", fontsize=9)
+    plots.legend_below(figure, entries)
+    figure.suptitle(f"{study}\na dot is a run (one seed), a dash the mean", fontsize=9)
     plots.save_figure(figure, path)
 
 
