@@ -123,7 +123,7 @@ def test_the_command(tmp_path, capsys):
     assert "actor-critic_rtu-rtrl_0.8_published_L16_n192_s1" in listed
     assert "actor-critic_rtu-rtrl_0.8_published_L16_n192_s0" not in listed
     assert cli.main([*arguments, "--draw"]) == 0
-    assert "1/1 [0.21, 1.00]" in (tmp_path / "table.md").read_text()
+    assert "1/1<br>0.21–1.00<br>+0.90" in (tmp_path / "table.md").read_text()
     assert cli.main(["study", "zebra"]) == 2
     assert (
         "study must be one of memory-chain, distractors, flagged-recall" in capsys.readouterr().err

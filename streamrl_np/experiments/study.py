@@ -353,19 +353,20 @@ def lines_of(cells):
 def table(cells, by_cell):
     """Write the solve rate of every cell, with its interval, as Markdown."""
     lengths = sorted({cell.length for cell in cells})
-    head = ["agent", "units", "λ", "ring", "method", *(f"L = {length}" for length in lengths)]
+    head = ["setting", "method", *(f"L = {length}" for length in lengths)]
     rows = [head, ["---"] * len(head)]
     for line in lines_of(cells):
         entries = [entry(line._replace(length=length), by_cell) for length in lengths]
-        name = [line.agent, line.units, line.trace_decay, line.ring, line.method]
+        ring = f"{line.ring} ring" if line.ring != "none" else "no ring"
+        setting = f"{line.agent}, λ = {line.trace_decay}<br>{ring}, {line.units} units"
         if any(entries):
-            rows.append([*map(str, name), *entries])
+            rows.append([setting, line.method, *entries])
     text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return (
-        f"{text}\n\nRuns solved (final return above {SOLVED}) of runs made, 95 % Wilson interval "
-        "of the rate; below it the mean final return. *all* and *none*: no run made, for the "
-        "neighbours decide it (three runs or more solved a longer chain, every one; or no run "
-        f"solved a shorter one on {SEEDS} seeds, or two shorter ones).\n"
+        f"{text}\n\nRuns solved (final return above {SOLVED}) of runs made; below it the 95 % "
+        "Wilson interval of the rate, and the mean final return. *all* and *none*: no run made, "
+        "for the neighbours decide it (three runs or more solved a longer chain, every one; or no "
+        f"run solved a shorter one on {SEEDS} seeds, or two shorter ones).\n"
     )
 
 
@@ -377,7 +378,7 @@ def entry(cell, by_cell):
     solved = sum(run.solved for run in runs)
     low, high = wilson(solved, len(runs))
     mean = np.mean([run.final_return for run in runs])
-    return f"{solved}/{len(runs)} [{low:.2f}, {high:.2f}]<br>{mean:+.2f}"
+    return f"{solved}/{len(runs)}<br>{low:.2f}–{high:.2f}<br>{mean:+.2f}"
 
 
 def figure(study, cells, by_cell, path):
