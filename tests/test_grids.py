@@ -166,7 +166,10 @@ def test_a_damaged_file_of_curves_is_named(tmp_path):
 def test_a_fingerprint_tells_settings_apart_but_not_seeds():
     make = lambda **settings: configs.fingerprint(configs.build("memory-chain", settings))  # noqa: E731
     assert make() == make(**{"run.seed": "3"})
-    assert len({make(), make(**{"env.length": "3"}), make(**{"run.steps": "5"})}) == 3
+    others = {"env.length": "3"}, {"run.steps": "5"}, {"agent.name": "qrc"}, {"cell.name": "gru"}
+    assert len({make(), *(make(**settings) for settings in others)}) == 5
+    agents = [{"agent.name": name} for name in ("actor-critic", "ppo", "td")]
+    assert len({configs.fingerprint(configs.build("gym:CartPole-v1", a)) for a in agents}) == 3
 
 
 def test_published_numbers_stand_in_the_table(tmp_path):

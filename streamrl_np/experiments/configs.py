@@ -353,13 +353,15 @@ def to_dict(experiment):
 def fingerprint(experiment):
     """Make a short text that two experiments share if they differ in the seed at most.
 
-    Only settings other than the defaults count, so that a setting added later changes nothing.
+    Beside the names only settings other than the defaults count, so that a setting added later
+    changes nothing.
     """
     told = {
         key: getattr(section, field.name)
         for key, section, field in keys(experiment)
-        if getattr(section, field.name) != field.default and key != "run.seed"
+        if field.name == "name" or getattr(section, field.name) != field.default
     }
+    told.pop("run.seed", None)
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
