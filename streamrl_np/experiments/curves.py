@@ -280,7 +280,10 @@ def draw_experiment(experiment, lines, path):
         back = lambda y: low + y * (high - low)  # noqa: E731
         axes.secondary_yaxis("right", functions=(there, back)).set_ylabel("normalised")
     axes.set(title=experiment, xlabel="environment steps", ylabel="return")
-    axes.legend(fontsize=7)
+    title = "interquartile mean (seeds)"
+    if any(len(arm.seeds) > 1 for arm in lines):
+        title += "\nband: its 95 % bootstrap interval"
+    axes.legend(fontsize=7, title=title, title_fontsize=7)
     plots.save_figure(figure, path)
 
 
