@@ -11,6 +11,7 @@ import io
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -85,27 +86,13 @@ def memory_chain_cells():
     ]
 
 
-def distractors_cells():
-    """List the grid of MemoryChain among distractors: few units cannot hold everything."""
+def storing_cells(units, lengths):
+    """List the grid of a task in which what to store must be learned, by few units and by many."""
     return [
-        Cell("actor-critic", method, 0.8, ring, length, units)
-        for units in (8, 192)
+        Cell("actor-critic", method, 0.8, rings(method)[-1], length, n)
+        for n in units
         for method in METHODS
-        for ring in rings(method)
-        if ring != "published"
-        for length in (16, 32, 8)
-    ]
-
-
-def flagged_recall_cells():
-    """List the grid of FlaggedRecall: which method learns what to store."""
-    return [
-        Cell("actor-critic", method, 0.8, ring, length, units)
-        for units in (8, 64)
-        for method in METHODS
-        for ring in rings(method)
-        if ring != "published"
-        for length in (8, 4, 16)
+        for length in lengths
     ]
 
 
@@ -120,12 +107,22 @@ class Study(NamedTuple):
     cells: Callable
     preset: str
     settings: dict  # laid over the preset
+    steps: int  # that a run may take
 
 
 STUDIES = {
-    "memory-chain": Study(memory_chain_cells, "memory-chain", {"agent.discount": 0.999}),
-    "distractors": Study(distractors_cells, "memory-chain", {"env.distractors": 16}),
-    "flagged-recall": Study(flagged_recall_cells, "flagged-recall", {}),
+    "memory-chain": Study(
+        memory_chain_cells, "memory-chain", {"agent.discount": 0.999}, steps=300_000
+    ),
+    "distractors": Study(
+        partial(storing_cells, (8, 192), (16, 32, 8)),
+        "memory-chain",
+        {"env.distractors": 16},
+        steps=200_000,
+    ),
+    "flagged-recall": Study(
+        partial(storing_cells, (8, 64), (8, 4, 16)), "flagged-recall", {}, steps=150_000
+    ),
 }
 
 
@@ -133,9 +130,7 @@ def most_steps(study, cell):
     """Say how long a run may take: chance after these steps counts as chance."""
     if cell.method == "feedforward":
         return 100_000  # it sees nothing at the last step that could tell one answer from the other
-    if study != "memory-chain":
-        return 200_000 if study == "distractors" else 150_000
-    return 500_000 if cell.length >= 128 else 300_000
+    return 500_000 if cell.length >= 128 else STUDIES[study].steps
 
 
 def job(study, cell, seed):
