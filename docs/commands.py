@@ -4,6 +4,7 @@ COMMANDS = {
     "first-run": "run memory-chain",
     "memory-chain": "study memory-chain",
     "distractors": "study distractors",
+    "distractors-32": "study distractors-32",
     "flagged-recall": "study flagged-recall",
     "cost": "cost",
     "credit": "credit",

@@ -120,6 +120,12 @@ STUDIES = {
         {"env.distractors": 16},
         steps=200_000,
     ),
+    "distractors-32": Study(  # too far for a gate that sees one step
+        partial(storing_cells, (16,), (32,)),
+        "memory-chain",
+        {"env.distractors": 8, "agent.discount": 0.999},
+        steps=300_000,
+    ),
     "flagged-recall": Study(
         partial(storing_cells, (8, 64), (8, 4, 16)), "flagged-recall", {}, steps=150_000
     ),
