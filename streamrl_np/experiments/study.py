@@ -121,9 +121,9 @@ STUDIES = {
         steps=200_000,
     ),
     "distractors-32": Study(  # too far for a gate that sees one step
-        partial(storing_cells, (16,), (32,)),
+        partial(storing_cells, (32,), (32,)),
         "memory-chain",
-        {"env.distractors": 8, "agent.discount": 0.999},
+        {"env.distractors": 16, "agent.discount": 0.999, "cell.max_phase": 0.3},
         steps=300_000,
     ),
     "flagged-recall": Study(
