@@ -46,6 +46,8 @@ def test_another_agent_keeps_what_the_preset_says_of_the_task():
     told = build("k-memory-chain", {"agent.name": "qrc", "agent.step_size": "0.5"}).agent
     assert (told.name, told.discount, told.step_size) == ("qrc", preset.discount, 0.5)
     assert build("memory-chain", {"agent.name": "qrc"}).agent.trace_decay == 0.95, "QRC's own"
+    told = build("popgym/CountRecallEasy", {"agent.name": "qrc"}).agent
+    assert (told.discount, told.optimizer) == (0.0, "sgd"), "how to learn is the agent's own matter"
 
 
 @pytest.mark.parametrize(

@@ -146,12 +146,19 @@ def trace_conditioning_experiment(env=None):
 
 
 # by the start of a task's name: a reward that answers the present action wants a small discount;
-# the bonus hurts where many actions are wrong; units that hardly turn add up, which is to count
+# the bonus hurts where many actions are wrong; units that hardly turn add up, which is to count.
+# In adaptive ObGD ‖z‖₁ is near the number of parameters, so that a smaller κ is a usual step
 POPGYM_AGENTS = {
     "Repeat": dict(discount=0.5),
     "HigherLower": dict(discount=0.5),
-    "CountRecall": dict(discount=0.5, entropy=0.0),
-    "Autoencode": dict(discount=0.9, entropy=0.001),
+    "CountRecall": dict(
+        discount=0.0,
+        entropy=0.0,
+        optimizer="adaptive_obgd",
+        kappa_policy=0.3,
+        kappa_value=0.2,
+    ),
+    "Autoencode": dict(discount=0.0, entropy=0.0),
     "Concentration": dict(discount=0.99, entropy=0.001),
 }
 POPGYM_CELLS = {"CountRecall": dict(r_min=0.98, max_phase=0.3)}
@@ -279,6 +286,9 @@ def build(name, settings=None):
     return replace(experiment, {k: v for k, v in settings.items() if k not in env_settings})
 
 
+OF_THE_TASK = {"discount", "trace_decay", "entropy"}  # the rest is how one agent learns
+
+
 def with_agent(experiment, name):
     """Give an experiment another agent, which keeps what the preset says of its task."""
     old = experiment.agent
@@ -286,7 +296,7 @@ def with_agent(experiment, name):
         return experiment
     if name not in AGENTS:
         raise SettingError(f"agent.name must be one of {', '.join(AGENTS)}, got {name!r}")
-    names = {field.name for field in dataclasses.fields(AGENTS[name])} - {"name"}
+    names = {field.name for field in dataclasses.fields(AGENTS[name])} & OF_THE_TASK
     told = {
         field.name: getattr(old, field.name)
         for field in dataclasses.fields(old)

@@ -39,7 +39,13 @@ RTRL = {}  # the presets' own
 TBPTT1 = {"cell.mode": "tbptt1"}
 FEEDFORWARD = {"cell.name": "feedforward"}
 PPO = {"agent.name": "ppo"}
-QRC = {"agent.name": "qrc", "agent.trace_decay": "0.8"}
+QRC = {
+    "agent.name": "qrc",
+    "agent.trace_decay": "0.8",
+    "agent.optimizer": "adam",
+    "agent.step_size": "3e-4",
+    "agent.step_size_auxiliary": "3e-5",
+}
 
 
 def arms(experiments, methods, common=None):
