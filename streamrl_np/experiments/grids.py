@@ -70,9 +70,14 @@ def popgym_arms():
 
 
 def mujoco_arms(*names):
-    """Masked MuJoCo: streaming with and without memory, and PPO."""
+    """Masked MuJoCo: streaming with and without memory, and PPO, of half the paper's width.
+
+    The paper's own width and depth, which the presets have, are one arm more.
+    """
     methods = {"stream AC, RTU, RTRL": RTRL, MEMORYLESS: FEEDFORWARD, "PPO, RTU, RTRL": PPO}
-    return arms([f"mujoco/{name}" for name in names], methods)
+    experiments = [f"mujoco/{name}" for name in names]
+    smaller = arms(experiments, methods, {"network.width": "64", "network.blocks": "1"})
+    return smaller + arms(experiments, {"stream AC, RTU, RTRL, width 128": RTRL})
 
 
 def cross(experiment, common, values):
