@@ -145,20 +145,16 @@ def trace_conditioning_experiment(env=None):
     )
 
 
+# a step size of its own for each parameter; here ‖z‖₁ is near the number of parameters, and κ is
+# smaller than for plain ObGD
+ADAPTIVE = dict(optimizer="adaptive_obgd", kappa_policy=0.3, kappa_value=0.2)
 # by the start of a task's name: a reward that answers the present action wants a small discount;
-# the bonus hurts where many actions are wrong; units that hardly turn add up, which is to count.
-# In adaptive ObGD ‖z‖₁ is near the number of parameters, so that a smaller κ is a usual step
+# the bonus hurts where many actions are wrong; units that hardly turn add up, which is to count
 POPGYM_AGENTS = {
     "Repeat": dict(discount=0.5),
     "HigherLower": dict(discount=0.5),
-    "CountRecall": dict(
-        discount=0.0,
-        entropy=0.0,
-        optimizer="adaptive_obgd",
-        kappa_policy=0.3,
-        kappa_value=0.2,
-    ),
-    "Autoencode": dict(discount=0.0, entropy=0.0),
+    "CountRecall": dict(discount=0.0, entropy=0.0, **ADAPTIVE),
+    "Autoencode": dict(discount=0.0, entropy=0.0, **ADAPTIVE),
     "Concentration": dict(discount=0.99, entropy=0.001),
 }
 POPGYM_CELLS = {"CountRecall": dict(r_min=0.98, max_phase=0.3)}
