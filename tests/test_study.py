@@ -43,9 +43,11 @@ def test_the_grid_of_the_contrast():
     experiment = study.job("distractors", cells[0], 0).experiment
     assert (experiment.env.distractors, experiment.cell.units) == (16, 8)
     (cell, *_) = longer = study.STUDIES["distractors-32"].cells()
-    experiment = study.job("distractors-32", cell, 0).experiment
     assert len(longer) == 7, "a cell a method"
-    assert (experiment.env.length, experiment.cell.units, experiment.cell.max_phase) == (32, 32, 0.3)
+    env, drawn = (
+        getattr(study.job("distractors-32", cell, 0).experiment, k) for k in ("env", "cell")
+    )
+    assert (env.length, env.distractors, drawn.units, drawn.max_phase) == (32, 16, 32, 0.3)
 
 
 def test_seeds_already_known_are_not_run_again_and_close_cells_get_ten():
