@@ -214,7 +214,7 @@ def test_another_agent_brings_its_own_settings():
         "popgym/CountRecallEasy", {"agent.name": "ppo", "agent.clip": "0.1", "agent.epochs": "2"}
     )
     assert experiment.agent.name == "ppo" and experiment.agent.clip == 0.1
-    assert experiment.agent.discount == 0.5, "the task's"
+    assert experiment.agent.discount == 0.0, "the task's"
     assert configs.from_dict(configs.to_dict(experiment)) == experiment
     with pytest.raises(SettingError, match=r"no setting 'agent.trace_decay'"):
         configs.build("memory-chain", {"agent.name": "ppo", "agent.trace_decay": "1"})
