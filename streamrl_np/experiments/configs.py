@@ -145,7 +145,7 @@ def trace_conditioning_experiment(env=None):
     )
 
 
-# a step size of its own for each parameter; here ‖z‖₁ is near the number of parameters, and κ is
+# a step size of its own for each parameter; ‖z‖₁ goes with their number here, and κ is
 # smaller than for plain ObGD
 ADAPTIVE = dict(optimizer="adaptive_obgd", kappa_policy=0.3, kappa_value=0.2)
 # by the start of a task's name: a reward that answers the present action wants a small discount;
