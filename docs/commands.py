@@ -9,7 +9,7 @@ COMMANDS = {
     "cost": "cost",
     "credit": "credit",
     "staleness": "staleness",
-    "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|CountRecall.*(PPO|QRC)'",
+    "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|CountRecall.*QRC'",
     "mujoco": "sweep mujoco --seeds 0 --only 'AC,-RTU,-RTRL/|memoryless|Hopper.*128'",
     "mujoco-rest": "sweep mujoco-rest",
     "ring-16": "sweep ring-16",

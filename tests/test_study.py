@@ -131,6 +131,7 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*arguments, "--draw"]) == 0
     assert "1/1<br>0.21–1.00<br>+0.90" in (tmp_path / "table.md").read_text()
     assert cli.main(["study", "zebra"]) == 2
-    assert "study must be one of memory-chain, distractors" in capsys.readouterr().err
+    known = "memory-chain, distractors, distractors-32, flagged-recall"
+    assert f"study must be one of {known}" in capsys.readouterr().err
     assert cli.main([*arguments, "--only", "("]) == 2
     assert "not a regular expression" in capsys.readouterr().err

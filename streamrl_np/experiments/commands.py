@@ -9,7 +9,8 @@ from ..settings import SettingError, pattern
 def add_parsers(commands):
     """Add the commands to the command line's parser."""
     study = commands.add_parser("study", help="make, go on with and draw a grid of runs")
-    study.add_argument("name", metavar="NAME", help="memory-chain, distractors, …")
+    names = "memory-chain, distractors, distractors-32 or flagged-recall"
+    study.add_argument("name", metavar="NAME", help=names)
     study.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one a core")
     study.add_argument("--minutes", type=float, metavar="M", help="begin no run after this time")
     study.add_argument("--only", default="", metavar="REGEX", help="runs whose name contains this")
