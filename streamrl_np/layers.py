@@ -13,6 +13,15 @@ LAYER_NORM_EPS = 1e-5
 LEAK = 0.01
 
 
+def outer(g, x, out=None):
+    """Compute the outer product g xᵀ: (m,) and (d,) → (m, d).
+
+    As a matrix product, for which BLAS takes two thirds of the time of NumPy's broadcasting; each
+    entry is one product, so both round alike.
+    """
+    return np.dot(g[:, None], x[None, :], out=out)
+
+
 def linear(x, W, b):
     """Compute W x + b.
 
@@ -51,8 +60,7 @@ def linear_vjp(g, x, W, gW=None):
     """
     gx = g @ W  # ∂L/∂x = Wᵀ g   (eq. L2)
     if g.ndim == 1:
-        gW = np.multiply(g[:, None], x, out=gW)  # ∂L/∂W = g xᵀ   (eq. L2)
-        return gx, gW, g
+        return gx, outer(g, x, gW), g  # ∂L/∂W = g xᵀ   (eq. L2)
     g, x = g.reshape(-1, W.shape[0]), x.reshape(-1, W.shape[1])
     return gx, np.matmul(g.T, x, out=gW), g.sum(0)
 

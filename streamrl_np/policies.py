@@ -41,8 +41,8 @@ class Categorical(Policy):
 
     def sample(self, logits, rng):
         """Draw an action (int) from ``logits`` (k,) with the generator ``rng``."""
-        cumulative = np.cumsum(layers.softmax(logits))
-        action = np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right")
+        cumulative = layers.softmax(logits).cumsum()
+        action = cumulative.searchsorted(rng.random() * cumulative[-1], side="right")
         return min(int(action), self.outputs - 1)  # rounding may leave the last sum at the draw
 
     def one_hot(self, action):

@@ -33,7 +33,7 @@ MUTANTS = [
     for row in [
         # layers
         ("W for its transpose in ∂L/∂x", LAYERS, "gx = g @ W ", "gx = g @ W.T ", "layers.linear, batch"),
-        ("sign of ∂L/∂W", LAYERS, "np.multiply(g[:, None], x, out=gW)", "np.multiply(g[:, None], -x, out=gW)", "layers.linear"),
+        ("sign of ∂L/∂W", LAYERS, "outer(g, x, gW)", "outer(g, -x, gW)", "layers.linear"),
         ("∂L/∂W transposed", LAYERS, "np.matmul(g.T, x, out=gW), g.sum(0)", "np.matmul(x.T, g, out=gW), g.sum(0)", "layers.linear, batch"),
         ("mean for sum over the batch", LAYERS, "out=gW), g.sum(0)", "out=gW), g.mean(0)", "layers.linear, batch"),
         ("layer norm: mean of g forgotten", LAYERS, "(g - g_mean - y * gy_mean)", "(g - y * gy_mean)", "layers.layer_norm"),
@@ -62,9 +62,9 @@ MUTANTS = [
         ("sign of ∂γ/∂nu_log", RTU, "dlam_dnu * h_prev + dgamma_dnu * Bx", "dlam_dnu * h_prev - dgamma_dnu * Bx", RTU_RTRL),
         ("ν missing in ∂γ/∂nu_log", RTU, "nu * (1.0 - gamma * gamma) / gamma", "(1.0 - gamma * gamma) / gamma", RTU_RTRL),
         ("γ missing in ∂γ/∂nu_log", RTU, "nu * (1.0 - gamma * gamma) / gamma", "nu * (1.0 - gamma * gamma)", RTU_RTRL),
-        ("h_t for h_{t−1}", RTU, "J_nu, J_theta = immediate_jacobian(g, h_prev, Bx)\n        np", "J_nu, J_theta = immediate_jacobian(g, state.h, Bx)\n        np", RTU_WAYS),
+        ("h_t for h_{t−1}", RTU, "J_nu, J_theta = immediate_jacobian(g, h_prev, Bx)\n        layers", "J_nu, J_theta = immediate_jacobian(g, state.h, Bx)\n        layers", RTU_WAYS),
         ("h_{t−1} not copied before h changes", RTU, "h_prev = state.h.copy()", "h_prev = state.h", RTU_WAYS),
-        ("γ forgotten in ∂h/∂B", RTU, "np.multiply(g.gamma[:, None], x, out=state.J_B)", "np.multiply(1.0 + 0.0 * g.gamma[:, None], x, out=state.J_B)", RTU_RTRL),
+        ("γ forgotten in ∂h/∂B", RTU, "layers.outer(g.gamma, x, state.J_B)", "layers.outer(1.0 + 0.0 * g.gamma, x, state.J_B)", RTU_RTRL),
         ("sensitivities turn the other way", RTU, "carry = g.lam if", "carry = g.lam.conj() if", RTU_WAYS),
         ("sensitivities shrink, but do not turn", RTU, "carry = g.lam if", "carry = np.abs(g.lam) if", RTU_WAYS),
         ("S_ν does not decay", RTU, "carry * state.S_nu + J_nu", "state.S_nu + J_nu", RTU_WAYS),
@@ -116,7 +116,7 @@ MUTANTS = [
         ("GRU: J for K in S_U", GRU, "K.T[:, :, None] * h_prev", "J.T[:, :, None] * h_prev", "cells.gru, rtrl"),
         ("GRU: J for K in one step", GRU, "np.multiply(g_U[:, :, None], cache.h_prev", "np.multiply(g[:, :, None], cache.h_prev", "cells.gru, tbptt1"),
         ("GRU: the Jacobian transposed", GRU, "(jacobian @ S.reshape(n, -1))", "(jacobian.T @ S.reshape(n, -1))", "cells.gru, four ways, rtrl"),
-        ("no memory: slope of tanh forgotten", "cells.feedforward", "g = layers.tanh_vjp(gy, cache.y)\n    np", "g = gy\n    np", "cells.feedforward, rtrl"),
+        ("no memory: slope of tanh forgotten", "cells.feedforward", "g = layers.tanh_vjp(gy, cache.y)\n    layers", "g = gy\n    layers", "cells.feedforward, rtrl"),
         ("no memory: frozen learns", "cells.feedforward", 'if cache.mode == "frozen":', 'if cache.mode == "":', "cells.feedforward, frozen"),
         # networks
         ("dense: slope of leaky ReLU forgotten", "networks", "layers.leaky_relu_vjp(g, normed), normed", "g, normed", NETWORK),

@@ -59,7 +59,7 @@ def advance(p, state, x, mode):
 def vjp(p, state, cache, gy, grad):
     """Pull ``gy`` (2n,) back: write ∂L/∂W to ``grad`` and return ∂L/∂x (d,)."""
     g = layers.tanh_vjp(gy, cache.y)
-    np.multiply(g[:, None], cache.x, out=grad.W)
+    layers.outer(g, cache.x, grad.W)
     if cache.mode == "frozen":
         grad.W[:] = 0.0
     return g @ p.W

@@ -112,7 +112,7 @@ def advance(p, state, x, mode):
     if mode != "frozen":
         carry = 1.0 - u if mode == "rtrl" else np.zeros_like(u)
         for S_W, S_b, J in (state.S_W_u, state.S_b_u, J_u), (state.S_W_c, state.S_b_c, J_c):
-            np.multiply(J[:, None], x, out=state.J_W)
+            layers.outer(J, x, state.J_W)
             np.multiply(S_W, carry[:, None], out=S_W)
             np.add(S_W, state.J_W, out=S_W)  # S_W ← (1 − u) S_W + J xᵀ   (eq. C8)
             S_b[:] = carry * S_b + J  # (eq. C8)

@@ -173,7 +173,7 @@ def advance(p, state, x, mode):
     if mode != "frozen":
         carry = g.lam if mode == "rtrl" else np.zeros_like(g.lam)  # (eq. R15)
         J_nu, J_theta = immediate_jacobian(g, h_prev, Bx)
-        np.multiply(g.gamma[:, None], x, out=state.J_B)
+        layers.outer(g.gamma, x, state.J_B)
         state.S_nu[:] = carry * state.S_nu + J_nu  # (eq. R9)
         state.S_theta[:] = carry * state.S_theta + J_theta  # (eq. R10)
         np.multiply(state.S_B, carry[:, None], out=state.S_B)

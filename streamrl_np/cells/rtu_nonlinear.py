@@ -93,7 +93,7 @@ def advance(p, state, x, mode):
     if mode != "frozen":
         carry = g.lam if mode == "rtrl" else np.zeros_like(g.lam)
         J_nu, J_theta = rtu.immediate_jacobian(g, h_prev, Bx)
-        np.multiply(g.gamma[:, None], x, out=state.J_B)
+        layers.outer(g.gamma, x, state.J_B)
         for S in state.S_B_re, state.S_B_im:
             np.multiply(S, carry[:, None], out=S)
         state.S_B_re.real += state.J_B  # ∂a/∂Re B = γ xᵀ

@@ -15,6 +15,7 @@ import numpy as np
 from .. import cells, networks
 from ..agents.actor_critic import ActorCritic
 from ..arrays import COMPLEX
+from ..layers import outer
 from ..optimizers import accumulate
 from ..policies import Categorical
 from .loop import episode_seed
@@ -89,7 +90,7 @@ def floor(units, width, dtype=np.float32):
     J = np.zeros((n, d), dtype)
     W, grad_W = (rng.normal(size=(d, 2 * n)).astype(dtype) for _ in range(2))
     lam = (0.9 * np.exp(1j * rng.uniform(size=n)))[:, None].astype(S.dtype)
-    gamma, x = rng.uniform(size=(n, 1)).astype(dtype), rng.normal(size=d).astype(dtype)
+    gamma, x = rng.uniform(size=n).astype(dtype), rng.normal(size=d).astype(dtype)
     y, g = rng.normal(size=2 * n).astype(dtype), rng.normal(size=d).astype(dtype)
     w, z, gradient, scratch, ones = (np.full(2 * n * d * 2, 0.1, dtype) for _ in range(5))
     decay, rate = dtype.type(0.8), dtype.type(1e-9)
@@ -101,12 +102,12 @@ def floor(units, width, dtype=np.float32):
     def passes():
         for _ in range(2):
             look()
-            np.multiply(gamma, x, out=J)  # S ← λ S + γ xᵀ
+            outer(gamma, x, J)  # S ← λ S + γ xᵀ
             np.multiply(S, lam, out=S)
             np.add(S, J, out=S)
             g @ W  # back through block and cell
             lam[:, 0] @ B
-            np.multiply(g[:, None], y, out=grad_W)
+            outer(g, y, grad_W)
             np.multiply(S, lam, out=grad_B)
             np.multiply(z, decay, out=z)  # z ← γλ z + gradient
             np.add(z, gradient, out=z)
