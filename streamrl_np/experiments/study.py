@@ -392,7 +392,7 @@ def figure(study, cells, by_cell, path):
     if not panels:
         return
     lengths = sorted({cell.length for cell in cells})
-    figure, grid = plots.new_grid(len(panels))
+    figure, grid = plots.new_grid(len(panels), columns=2)  # a page wide, four would be too small
     entries = {}
     for axes, key in zip(grid, panels, strict=False):
         for i, (method, colour) in enumerate(zip(METHODS, plots.COLOURS, strict=True)):
