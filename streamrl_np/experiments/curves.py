@@ -139,7 +139,6 @@ class Line(NamedTuple):
     steps: int
     curves: np.ndarray  # (seeds, POINTS)
     finals: np.ndarray  # (seeds,) mean return of the last episodes
-    speed: float  # steps a second, median
 
 
 def rows(directory):
@@ -223,14 +222,12 @@ def read(directory):
 def line(label, runs):
     """Put the runs of one arm together."""
     runs = sorted(runs, key=lambda row: row.seed)
-    speeds = [row.speed for row in runs if np.isfinite(row.speed)]
     return Line(
         label,
         [row.seed for row in runs],
         max(row.steps for row in runs),
         np.array([row.curve for row in runs]),
         np.array([row.final for row in runs]),
-        float(np.median(speeds)) if speeds else float("nan"),
     )
 
 
@@ -308,10 +305,8 @@ def draw_published(axes, experiment):
 def table(groups):
     """Write every arm's final return as Markdown: interquartile mean and 95 % interval."""
     rng = np.random.default_rng(0)
-    rows = [
-        "| experiment | arm | seeds | steps | final return [95 %] | least | normalised | steps/s |"
-    ]
-    rows.append("|---|---|---|---|---|---|---|---|")
+    rows = ["| experiment | arm | seeds | steps | final return [95 %] | least | normalised |"]
+    rows.append("|---|---|---|---|---|---|---|")
     for experiment, lines in groups.items():
         for arm in lines:
             value = float(iqm(arm.finals))
@@ -321,15 +316,14 @@ def table(groups):
                 low, high = interval(arm.finals, rng)
                 text += f" [{low:.{digits}f}, {high:.{digits}f}]"
             scaled = f"{normalised(experiment, value):.2f}" if experiment in RANGES else ""
-            speed = "" if np.isnan(arm.speed) else f"{arm.speed:.0f}"
             least = f"{arm.finals.min():.{digits}f}"
-            cells = experiment, arm.label, len(arm.seeds), arm.steps, text, least, scaled, speed
+            cells = experiment, arm.label, len(arm.seeds), arm.steps, text, least, scaled
             rows.append("| " + " | ".join(map(str, cells)) + " |")
         if experiment in PUBLISHED:
             streaming, ppo, frames = PUBLISHED[experiment]
             for label, value in ("streaming", streaming), ("PPO", ppo):
                 numbers = ("", "", value) if experiment in RANGES else (value, "", "")
-                cells = experiment, f"*published {label}*", "", frames, *numbers, ""
+                cells = experiment, f"*published {label}*", "", frames, *numbers
                 rows.append("| " + " | ".join(map(str, cells)) + " |")
     return (
         "\n".join(rows) + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
