@@ -9,8 +9,11 @@ COMMANDS = {
     "cost": "cost",
     "credit": "credit",
     "staleness": "staleness",
-    "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|CountRecall.*QRC'",
-    "mujoco": "sweep mujoco --seeds 0 --only 'AC,-RTU,-RTRL/|memoryless|Hopper.*128'",
+    "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|PPO|CountRecall.*QRC'; "
+    "python -m streamrl_np sweep popgym --seeds 1 "
+    "--only '(CountRecall|Autoencode).*AC,-RTU,-RTRL|CountRecall.*QRC'",
+    "mujoco": "sweep mujoco --seeds 0-1 --only 'AC,-RTU,-RTRL/|memoryless'; "
+    "python -m streamrl_np sweep mujoco --seeds 0 --only 'PPO|Hopper.*128'",
     "mujoco-rest": "sweep mujoco-rest",
     "ring-16": "sweep ring-16",
     "ring-64": "sweep ring-64",
