@@ -56,6 +56,19 @@ def test_linear_vjp_writes_where_it_is_told():
     assert gW is out and (out == 1).all()
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8", np.longdouble])
+def test_outer_rounds_as_broadcasting_does(dtype):
+    g, x = rng.normal(size=7).astype(dtype), rng.normal(size=5).astype(dtype)
+    out = np.empty((7, 5), dtype)
+    assert layers.outer(g, x, out) is out
+    assert np.array_equal(out, np.outer(g, x)) and np.array_equal(layers.outer(g, x), out)
+
+
+def test_outer_casts_to_where_it_writes():
+    out = layers.outer(np.ones(2), np.full(3, 0.1), np.empty((2, 3), np.float32))
+    assert out.dtype == np.float32 and (out == np.float32(0.1)).all()
+
+
 def test_layer_norm_has_mean_zero_and_variance_one():
     y, _ = layers.layer_norm(rng.normal(3.0, 5.0, size=1000))
     assert abs(y.mean()) < 1e-12 and abs(y.var() - 1) < 1e-5
