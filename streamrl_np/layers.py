@@ -16,8 +16,8 @@ LEAK = 0.01
 def outer(g, x, out=None):
     """Compute the outer product g xᵀ: (m,) and (d,) → (m, d).
 
-    As a matrix product, for which BLAS takes two thirds of the time of NumPy's broadcasting; each
-    entry is one product, so both round alike. What has another dtype is cast to that of ``out``.
+    As a matrix product, which BLAS does faster than NumPy broadcasts; each entry is one product,
+    so both round alike. What has another dtype is cast to that of ``out``.
     """
     if out is None:
         return np.dot(g[:, None], x[None, :])
