@@ -181,7 +181,9 @@ def mujoco_experiment(robot, mask, env=None):
     """Stream AC(λ) on a MuJoCo robot that feels its positions (P), velocities (V) or both (F)."""
     return Experiment(
         env=env or masked_mujoco.Config(robot=robot, mask=mask),
-        agent=actor_critic.Config(trace_decay=0.99),
+        agent=actor_critic.Config(
+            trace_decay=0.99, optimizer="adaptive_obgd", kappa_policy=0.1, kappa_value=0.1
+        ),
         network=networks.Config(width=128, blocks=2),
         cell=cells.Config(r_min=0.0),
         run=RunConfig(steps=1_000_000),

@@ -39,6 +39,7 @@ RTRL = {}  # the presets' own
 TBPTT1 = {"cell.mode": "tbptt1"}
 FEEDFORWARD = {"cell.name": "feedforward"}
 PPO = {"agent.name": "ppo"}
+PLAIN = {"agent.optimizer": "obgd", "agent.kappa_policy": "3.0", "agent.kappa_value": "2.0"}
 QRC = {
     "agent.name": "qrc",
     "agent.trace_decay": "0.8",
@@ -72,12 +73,19 @@ def popgym_arms():
 def mujoco_arms(*names):
     """Masked MuJoCo: streaming with and without memory, and PPO, of half the paper's width.
 
-    The paper's own width and depth, which the presets have, are one arm more.
+    Plain ObGD in place of the presets' adaptive one, and with it the paper's width and depth,
+    are arms of their own.
     """
-    methods = {"stream AC, RTU, RTRL": RTRL, MEMORYLESS: FEEDFORWARD, "PPO, RTU, RTRL": PPO}
+    methods = {
+        "stream AC, RTU, RTRL": RTRL,
+        MEMORYLESS: FEEDFORWARD,
+        "PPO, RTU, RTRL": PPO,
+        "stream AC, RTU, RTRL, plain ObGD": PLAIN,
+        "memoryless, plain ObGD": {**FEEDFORWARD, **PLAIN},
+    }
     experiments = [f"mujoco/{name}" for name in names]
     smaller = arms(experiments, methods, {"network.width": "64", "network.blocks": "1"})
-    return smaller + arms(experiments, {"stream AC, RTU, RTRL, width 128": RTRL})
+    return smaller + arms(experiments, {"stream AC, RTU, RTRL, width 128, plain ObGD": PLAIN})
 
 
 def cross(experiment, common, values):
