@@ -113,16 +113,17 @@ def around(experiment, common, values):
 
 
 def popgym_search(task):
-    """List one task's ring, phase, λ, γ, τ, κ and optimizer, each varied in turn, on few frames."""
+    """List one task's ring, phase, λ, γ, τ, κ, … each varied in turn, on few frames."""
     values = {
         "cell.r_min": ("0.0", "0.8", "0.9", "0.95", "0.99"),
         "cell.max_phase": ("0.05", "0.5", "2.0"),
         "agent.trace_decay": ("0.0", "0.5", "0.8", "0.9", "0.95"),
         "agent.discount": ("0.0", "0.5", "0.7", "0.9", "0.99"),
         "agent.entropy": ("0.0", "0.001", "0.01", "0.05"),
-        "agent.kappa_policy": ("1.5", "2.0", "3.0", "5.0"),
-        "agent.kappa_value": ("1.5", "2.0", "3.0"),
+        "agent.kappa_policy": ("0.1", "0.3", "1.0", "2.0", "3.0"),
+        "agent.kappa_value": ("0.1", "0.3", "1.0", "2.0", "3.0"),
         "agent.optimizer": ("obgd", "adaptive_obgd"),
+        "network.sparsity": ("0.0", "0.9"),
     }
     return around(f"popgym/{task}", {"run.steps": "300000"}, values)
 
