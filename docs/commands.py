@@ -1,4 +1,4 @@
-"""What each directory of docs/results was made by: `python -m streamrl_np …`."""
+"""What each directory of docs/results was made by: `python -m streamrl_np …`, one a line."""
 
 COMMANDS = {
     "first-run": "run memory-chain",
@@ -9,8 +9,8 @@ COMMANDS = {
     "cost": "cost",
     "credit": "credit",
     "staleness": "staleness",
-    "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|PPO|CountRecall.*QRC'; "
-    "python -m streamrl_np sweep popgym --seeds 1 "
+    "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|PPO|CountRecall.*QRC'\n"
+    "sweep popgym --seeds 1 "
     "--only '(CountRecall|Autoencode).*AC,-RTU,-RTRL|CountRecall.*QRC'",
     "mujoco": "sweep mujoco --seeds 0-1 --only 'AC,-RTU,-RTRL/|memoryless'; "
     "python -m streamrl_np sweep mujoco --seeds 0 --only 'PPO|Hopper.*128'",

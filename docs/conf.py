@@ -98,8 +98,8 @@ def results_page():
         name = directory.name
         if name not in COMMANDS:
             log.warning("docs/results/%s: docs/commands.py does not know its command", name)
-        command = COMMANDS.get(name, name)
-        lines += ["", f"## {name}", "", f"```bash\npython -m streamrl_np {command}\n```"]
+        commands = [f"python -m streamrl_np {c}" for c in COMMANDS.get(name, name).splitlines()]
+        lines += ["", f"## {name}", "", "```bash", *commands, "```"]
         for table in sorted(directory.rglob("table.md")):
             lines += ["", table.read_text(encoding="utf-8")]
         for figure in sorted(directory.rglob("*.png")):
