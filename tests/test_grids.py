@@ -157,6 +157,18 @@ def test_a_sweep_from_the_command_line(tmp_path, capsys):
     assert "6 of 6 runs finished" in capsys.readouterr().out
 
 
+def test_arms_stand_in_the_sweeps_order_whichever_ran_first(tmp_path):
+    arms = grids.find("mujoco")[:3]
+    row = "{},{},0,f,100,1,1.0,1.0," + " ".join(["1"] * curves.POINTS) + "\n"
+    lines = [row.format(arm.experiment, f'"{arm.label}"') for arm in reversed(arms)]
+    header = "experiment,arm,seed,settings,steps,finished,speed,final,curve\n"
+    (tmp_path / "curves.csv").write_text(header + "".join(lines))
+    backwards = [arm.label for arm in reversed(arms)]
+    assert [row.arm for row in curves.rows(tmp_path)] == backwards, "the file is all there is"
+    grids.write_index(tmp_path, "mujoco", arms[1:2], [0])
+    assert [row.arm for row in curves.rows(tmp_path)] == [arm.label for arm in arms]
+
+
 def test_a_damaged_file_of_curves_is_named(tmp_path):
     (tmp_path / "curves.csv").write_text("experiment,arm\nx,y\n")
     with pytest.raises(RunDirectoryError, match=r"curves\.csv is damaged"):

@@ -148,6 +148,7 @@ def trace_conditioning_experiment(env=None):
 # a step size of its own for each parameter; ‖z‖₁ goes with their number here, and κ is
 # smaller than for plain ObGD
 ADAPTIVE = dict(optimizer="adaptive_obgd", kappa_policy=0.3, kappa_value=0.2)
+ADAPTIVE_FASTER = ADAPTIVE | dict(kappa_policy=0.1, kappa_value=0.1)
 AT_ONCE = dict(discount=0.0, entropy=0.0)  # the reward answers the present action
 # by the start of a task's name; the bonus hurts where many actions are wrong; units that hardly
 # turn add up, which is to count; what the table shows now is for units that forget at once
@@ -157,7 +158,7 @@ POPGYM = {
     "CountRecall": dict(agent=AT_ONCE | ADAPTIVE, cell=dict(r_min=0.98, max_phase=0.3)),
     "Autoencode": dict(agent=AT_ONCE | ADAPTIVE),
     "Concentration": dict(
-        agent=AT_ONCE | ADAPTIVE | dict(kappa_policy=0.1, kappa_value=0.1),
+        agent=AT_ONCE | ADAPTIVE_FASTER,
         cell=dict(r_min=0.0),
         network=dict(sparsity=0.0),
     ),
@@ -181,9 +182,7 @@ def mujoco_experiment(robot, mask, env=None):
     """Stream AC(λ) on a MuJoCo robot that feels its positions (P), velocities (V) or both (F)."""
     return Experiment(
         env=env or masked_mujoco.Config(robot=robot, mask=mask),
-        agent=actor_critic.Config(
-            trace_decay=0.99, optimizer="adaptive_obgd", kappa_policy=0.1, kappa_value=0.1
-        ),
+        agent=actor_critic.Config(trace_decay=0.99, **ADAPTIVE_FASTER),
         network=networks.Config(width=128, blocks=2),
         cell=cells.Config(r_min=0.0),
         run=RunConfig(steps=1_000_000),

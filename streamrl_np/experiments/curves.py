@@ -144,6 +144,9 @@ class Line(NamedTuple):
 def rows(directory):
     """List the runs of a sweep's directory: those in it, and those that ``curves.csv`` knows.
 
+    Arms stand in the sweep's order, whichever ran first, so that each keeps its colour; where
+    ``curves.csv`` is all there is, in its own.
+
     Returns
     -------
     list of Row
@@ -157,13 +160,14 @@ def rows(directory):
     if not index.exists() and not thin.exists():
         raise RunDirectoryError(f"{directory} holds no sweep: {grids.INDEX} is missing")
     known = {row.name: row for row in read_rows(thin)} if thin.exists() else {}
-    runs = read_json(index)["runs"] if index.exists() else {}
-    for name, about in runs.items():
+    about_sweep = read_json(index) if index.exists() else {"runs": {}}
+    for name, about in about_sweep["runs"].items():
         if (directory / name / "episodes.csv").exists():
             row = run_row(directory / name, about)
             if row:
                 known[name] = row
-    return list(known.values())
+    place = {tuple(arm): i for i, arm in enumerate(about_sweep.get("arms", []))}
+    return sorted(known.values(), key=lambda r: place.get((r.experiment, r.arm), len(place)))
 
 
 def run_row(path, about):

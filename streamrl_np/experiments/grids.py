@@ -244,7 +244,7 @@ def jobs(arms, seeds, settings=None):
 
 
 def write_index(directory, name, arms, seeds):
-    """Write or extend ``sweep.json``: which run belongs to which arm."""
+    """Write or extend ``sweep.json``: the sweep's arms in order, and which run belongs to which."""
     path = directory / INDEX
     runs = read_json(path)["runs"] if path.exists() else {}
     for arm in arms:
@@ -252,7 +252,8 @@ def write_index(directory, name, arms, seeds):
             about = {"experiment": arm.experiment, "label": arm.label, "seed": seed}
             runs[arm.directory(seed)] = about
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"sweep": name, "runs": runs})
+    order = [(arm.experiment, arm.label) for arm in find(name)]
+    write_json(path, {"sweep": name, "arms": order, "runs": runs})
 
 
 def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known=None):
