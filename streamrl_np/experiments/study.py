@@ -86,13 +86,10 @@ def memory_chain_cells():
     ]
 
 
-def storing_cells(units, lengths):
-    """List the grid of a task in which what to store must be learned, by few units and by many."""
+def storing_cells(length, units):
+    """List the methods for a task in which what to store must be learned, by few units."""
     return [
-        Cell("actor-critic", method, 0.8, rings(method)[-1], length, n)
-        for n in units
-        for method in METHODS
-        for length in lengths
+        Cell("actor-critic", method, 0.8, rings(method)[-1], length, units) for method in METHODS
     ]
 
 
@@ -115,19 +112,19 @@ STUDIES = {
         memory_chain_cells, "memory-chain", {"agent.discount": 0.999}, steps=300_000
     ),
     "distractors": Study(
-        partial(storing_cells, (8, 192), (16, 32, 8)),
+        partial(storing_cells, length=16, units=8),
         "memory-chain",
         {"env.distractors": 16},
         steps=200_000,
     ),
     "distractors-32": Study(  # too far for a gate that sees one step
-        partial(storing_cells, (32,), (32,)),
+        partial(storing_cells, length=32, units=32),
         "memory-chain",
         {"env.distractors": 16, "agent.discount": 0.999, "cell.max_phase": 0.3},
         steps=300_000,
     ),
     "flagged-recall": Study(
-        partial(storing_cells, (8, 64), (8, 4, 16)), "flagged-recall", {}, steps=150_000
+        partial(storing_cells, length=8, units=8), "flagged-recall", {}, steps=150_000
     ),
 }
 
