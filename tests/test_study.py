@@ -69,9 +69,28 @@ def test_neighbours_decide():
     assert seeds(plan(*(results(c, 0.0, 0.1) for c in other))) == [0, 1, 2, 3, 4]
 
 
-def test_a_run_with_some_result_is_never_implied():
-    by_cell = study.group([*results(CELL, 0.9), *results(CELL._replace(length=64), 1, 1, 1)])
-    assert study.implied(CELL, by_cell) is None
+def test_a_run_that_contradicts_the_neighbours_is_heard():
+    longer = results(CELL._replace(length=64), 1, 1, 1)
+    assert study.implied(CELL, study.group([*results(CELL, 0.9), *longer])) is True
+    assert study.implied(CELL, study.group([*results(CELL, 0.9, 0.1), *longer])) is None
+    assert seeds(plan([*results(CELL, 0.9), *longer])) == []
+    assert seeds(plan([*results(CELL, 0.9, 0.1), *longer])) == [2, 3, 4]
+
+
+def test_the_other_agent_and_the_other_trace_decay_decide_if_they_agree():
+    agent, decay = CELL._replace(agent="qrc"), CELL._replace(trace_decay=0.95)
+    five, none = [0.9] * 5, [0.0] * 5
+    assert seeds(plan(results(agent, *five), results(decay, *five))) == []
+    assert seeds(plan(results(agent, *none), results(decay, *none))) == []
+    assert (
+        study.implied(CELL, study.group([*results(agent, *none), *results(decay, *none)])) is False
+    )
+    assert seeds(plan(results(agent, *five), results(decay, *none))) == [0, 1, 2, 3, 4]
+    assert seeds(plan(results(agent, *five))) == [0, 1, 2, 3, 4], "one alone says nothing"
+    longer = results(decay._replace(length=64), *five)
+    assert seeds(plan(results(agent, *five), longer)) == [], "decided by its own line"
+    mixed = results(decay, 0.9, 0.9, 0.9, 0.9, 0.1)
+    assert seeds(plan(results(agent, *five), mixed)) == [0, 1, 2, 3, 4]
 
 
 def test_what_a_cell_runs_with():

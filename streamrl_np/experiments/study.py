@@ -170,7 +170,7 @@ def plan(cells, results):
     """List ``(cell, seed)`` of the runs still to make, the most telling first.
 
     Every cell gets 5 seeds, and 10 if some of the first 5 solve it and some do not. A cell
-    that its neighbours decide (see :func:`implied`) gets none.
+    that its neighbours decide (see :func:`implied`) gets no more than it has.
     """
     by_cell = group(results)
     wanted = []
@@ -189,8 +189,12 @@ def plan(cells, results):
 
 
 def lateness(cell, seed, place):
-    """Say how late a run should come: three seeds of a line's first length before its second."""
-    return seed + 3 * place + 8 * (cell.agent == "qrc") + 8 * (cell.trace_decay == 0.95)
+    """Say how late a run should come: three seeds of a line's first length before its second.
+
+    First stream AC(λ) with λ = 0.8 and QRC(λ) with λ = 0.95, which may decide the other two.
+    """
+    after = {("actor-critic", 0.8): 0, ("qrc", 0.95): 8}.get((cell.agent, cell.trace_decay), 16)
+    return seed + 3 * place + after
 
 
 def group(results):
@@ -202,7 +206,26 @@ def group(results):
 
 
 def implied(cell, by_cell):
-    """Say what the neighbours of a cell without runs of its own make certain.
+    """Say what the neighbours of a cell make certain, unless a run of its own says otherwise.
+
+    Returns
+    -------
+    bool or None
+        What its line implies; or, if the line leaves it open, what the same cell with the other
+        agent and the same cell with the other λ both say; None if open.
+    """
+    verdict = implied_by_line(cell, by_cell)
+    if verdict is None:
+        agent = {"actor-critic": "qrc", "qrc": "actor-critic"}[cell.agent]
+        decay = {0.8: 0.95, 0.95: 0.8}[cell.trace_decay]
+        beside = cell._replace(agent=agent), cell._replace(trace_decay=decay)
+        verdicts = {unanimous(by_cell.get(c, ()), implied_by_line(c, by_cell)) for c in beside}
+        verdict = verdicts.pop() if len(verdicts) == 1 else None
+    return None if any(run.solved != verdict for run in by_cell.get(cell, ())) else verdict
+
+
+def implied_by_line(cell, by_cell):
+    """Say what shorter and longer tasks make certain about a cell.
 
     Returns
     -------
@@ -211,16 +234,25 @@ def implied(cell, by_cell):
         tasks on two seeds at least; True if every one of three runs or more solved a longer one;
         None if open.
     """
-    if by_cell.get(cell):
-        return None
     line = {c.length: runs for c, runs in by_cell.items() if c.line == cell.line}
     shorter = [runs for length, runs in line.items() if length < cell.length]
     longer = [runs for length, runs in line.items() if length > cell.length]
     hopeless = [len(runs) for runs in shorter if not any(r.solved for r in runs)]
     if any(count >= SEEDS for count in hopeless) or sum(count >= 2 for count in hopeless) >= 2:
         return False
-    if any(len(runs) >= 3 and all(r.solved for r in runs) for runs in longer):
+    if any(unanimous(runs) for runs in longer):
         return True
+    return None
+
+
+def unanimous(runs, otherwise=None):
+    """Say what runs agree on: True if all of three or more solved it, False if none of five did."""
+    if not runs:
+        return otherwise
+    if len(runs) >= 3 and all(r.solved for r in runs):
+        return True
+    if len(runs) >= SEEDS and not any(r.solved for r in runs):
+        return False
     return None
 
 
@@ -364,7 +396,8 @@ def table(cells, by_cell):
         f"{text}\n\nRuns solved (final return above {SOLVED}) of runs made; below it the 95 % "
         "Wilson interval of the rate, and the mean final return. *all* and *none*: no run made, "
         "for the neighbours decide it (three runs or more solved a longer chain, every one; or no "
-        f"run solved a shorter one on {SEEDS} seeds, or two shorter ones).\n"
+        f"run solved a shorter one on {SEEDS} seeds, or two shorter ones; or the same with the "
+        "other agent and the same with the other λ are both decided, and alike).\n"
     )
 
 
