@@ -3,7 +3,7 @@
 import pytest
 
 from streamrl_np import cli
-from streamrl_np.experiments import study
+from streamrl_np.experiments import study, study_report
 from streamrl_np.experiments.study import Cell, Result
 
 CELL = Cell("actor-critic", "RTU RTRL", 0.8, "published", 16)
@@ -108,9 +108,9 @@ def test_what_a_cell_runs_with():
 
 def test_wilson_interval():
     """Against values of the textbook formula: 0 of 5 and 8 of 10."""
-    assert study.wilson(0, 5) == pytest.approx((0.0, 0.43449), abs=1e-4)
-    assert study.wilson(5, 5) == pytest.approx((0.56551, 1.0), abs=1e-4)
-    assert study.wilson(8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-4)
+    assert study_report.wilson(0, 5) == pytest.approx((0.0, 0.43449), abs=1e-4)
+    assert study_report.wilson(5, 5) == pytest.approx((0.56551, 1.0), abs=1e-4)
+    assert study_report.wilson(8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-4)
 
 
 def test_rows_survive_the_file(tmp_path):
@@ -128,7 +128,9 @@ def test_a_tiny_study_runs_resumes_and_draws(tmp_path):
     out, runs = tmp_path / "out", tmp_path / "runs"
 
     def go():
-        return study.run("memory-chain", out, runs, 2, quiet=True, shrink=shrink, **options)
+        failures = study.run("memory-chain", out, runs, 2, quiet=True, shrink=shrink, **options)
+        study_report.draw("memory-chain", out)
+        return failures
 
     assert go() == {}
     made = study.read(out / "runs.csv")

@@ -47,7 +47,7 @@ def add_out(parser, default):
 
 def study_command(args):
     """Make the runs of a study that are still to make, and draw it."""
-    from . import study
+    from . import study, study_report
 
     if args.name not in study.STUDIES:
         raise SettingError(f"study must be one of {', '.join(study.STUDIES)}, got {args.name!r}")
@@ -61,13 +61,12 @@ def study_command(args):
         print(*names, f"{len(names)} runs to make", sep="\n")
         return 0
     failures = {}
-    if args.draw:
-        study.draw(args.name, out)
-    else:
+    if not args.draw:
         runs = args.runs or Path("runs") / args.name
         failures = study.run(
             args.name, out, runs, args.workers, args.minutes, args.only, args.quiet
         )
+    study_report.draw(args.name, out)
     for name, failure in failures.items():
         print(f"{name} failed: {failure}", file=sys.stderr)
     print(f"results are in {out}")

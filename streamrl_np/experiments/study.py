@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells import rtu
-from . import configs, plots, sweep
+from . import configs, sweep
 from .checkpoint import atomic_write
 from .results import read_episodes
 
@@ -257,14 +257,14 @@ def unanimous(runs, otherwise=None):
 
 
 def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=None):
-    """Make the runs of a study that are still to make, and draw it.
+    """Make the runs of a study that are still to make.
 
     Parameters
     ----------
     study : str
         A key of ``STUDIES``.
     out : pathlib.Path
-        Where ``runs.csv``, table and figure are kept.
+        Where ``runs.csv`` is kept.
     runs : pathlib.Path
         Where the run directories go.
     workers : int
@@ -305,7 +305,6 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
         pool = lambda: sweep.local_pool(workers)  # noqa: E731
         _, failed = sweep.execute(jobs, runs, pool, quiet, keep)
         failures |= failed
-    draw(study, out)
     return failures
 
 
@@ -355,104 +354,3 @@ def add(path, result):
         row = (*r.cell, r.seed, r.final_return, r.steps, round(r.seconds, 1))
         writer.writerow((*row, " ".join(map(str, r.curve))))
     atomic_write(path, lambda file: file.write(text.getvalue().encode()))
-
-
-def wilson(solved, count):
-    """Compute the 95 % Wilson score interval of a rate: (low, high)."""
-    z, rate = 1.959964, solved / count
-    centre = rate + z * z / (2 * count)
-    half = z * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    low, high = (centre - half) / scale, (centre + half) / scale  # (eq. S1)
-    return max(0.0, float(low)), min(1.0, float(high))
-
-
-def draw(study, out):
-    """Write table.md and solve-rate.png of what ``runs.csv`` in ``out`` holds."""
-    cells = STUDIES[study].cells()
-    by_cell = group(read(out / "runs.csv"))
-    atomic_write(out / "table.md", lambda file: file.write(table(cells, by_cell).encode()))
-    figure(study, cells, by_cell, out / "solve-rate.png")
-
-
-def lines_of(cells):
-    """List the lines of a grid in its own order."""
-    return list(dict.fromkeys(cell.line for cell in cells))
-
-
-def table(cells, by_cell):
-    """Write the solve rate of every cell, with its interval, as Markdown."""
-    lengths = sorted({cell.length for cell in cells})
-    head = ["setting", "method", *(f"L = {length}" for length in lengths)]
-    rows = [head, ["---"] * len(head)]
-    for line in lines_of(cells):
-        entries = [entry(line._replace(length=length), by_cell) for length in lengths]
-        ring = f"{line.ring} ring" if line.ring != "none" else "no ring"
-        setting = f"{line.agent}, λ = {line.trace_decay}<br>{ring}, {line.units} units"
-        if any(entries):
-            rows.append([setting, line.method, *entries])
-    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return (
-        f"{text}\n\nRuns solved (final return above {SOLVED}) of runs made; below it the 95 % "
-        "Wilson interval of the rate, and the mean final return. *all* and *none*: no run made, "
-        "for the neighbours decide it (three runs or more solved a longer chain, every one; or no "
-        f"run solved a shorter one on {SEEDS} seeds, or two shorter ones; or the same with the "
-        "other agent and the same with the other λ are both decided, and alike).\n"
-    )
-
-
-def entry(cell, by_cell):
-    """Write one cell of the table."""
-    runs = by_cell.get(cell)
-    if not runs:
-        return {True: "*all*", False: "*none*", None: ""}[implied(cell, by_cell)]
-    solved = sum(run.solved for run in runs)
-    low, high = wilson(solved, len(runs))
-    mean = np.mean([run.final_return for run in runs])
-    return f"{solved}/{len(runs)}<br>{low:.2f}–{high:.2f}<br>{mean:+.2f}"
-
-
-def figure(study, cells, by_cell, path):
-    """Draw the final return of every run and the mean of a cell against the task's length."""
-    panels = [
-        key
-        for key in dict.fromkeys(panel(cell) for cell in cells if cell.ring != "none")
-        if any(panel(cell) == key for cell in by_cell)
-    ]
-    if not panels:
-        return
-    lengths = sorted({cell.length for cell in cells})
-    figure, grid = plots.new_grid(len(panels), columns=2)  # a page wide, four would be too small
-    entries = {}
-    for axes, key in zip(grid, panels, strict=False):
-        for i, (method, colour) in enumerate(zip(METHODS, plots.COLOURS, strict=True)):
-            shown = [
-                cell
-                for cell in by_cell
-                if cell.method == method and panel(cell._replace(ring=key[1])) == key
-                if cell.ring in (key[1], "none")
-            ]
-            shown.sort(key=lambda cell: cell.length)
-            x = np.array([cell.length for cell in shown]) * 1.04 ** (i - 3)
-            means = [np.mean([run.final_return for run in by_cell[cell]]) for cell in shown]
-            if not shown:
-                continue
-            entries[method] = axes.plot(x, means, "_-", color=colour, lw=1.5, ms=9, mew=1.5)[0]
-            for x_cell, cell in zip(x, shown, strict=True):
-                finals = [run.final_return for run in by_cell[cell]]
-                axes.plot([x_cell] * len(finals), finals, "o", color=colour, ms=3, alpha=0.6)
-        agent, ring, decay, units = key
-        axes.axhline(SOLVED, color="0.6", lw=0.8, ls=":")
-        axes.set_xscale("log", base=2)
-        axes.set(xticks=lengths, xticklabels=lengths, ylim=(-0.6, 1.1))
-        axes.set_xlim(lengths[0] / 1.3, lengths[-1] * 1.3)
-        axes.set_title(f"{agent}, λ = {decay}, {ring} ring, {units} units", fontsize=9)
-        axes.set(xlabel="length L", ylabel="final return")
-    plots.legend_below(figure, entries)
-    figure.suptitle(f"{study}\na dot is a run (one seed), a dash the mean", fontsize=9)
-    plots.save_figure(figure, path)
-
-
-def panel(cell):
-    """Say which panel of the figure a cell belongs to."""
-    return cell.agent, cell.ring, cell.trace_decay, cell.units
