@@ -40,6 +40,7 @@ TBPTT1 = {"cell.mode": "tbptt1"}
 FEEDFORWARD = {"cell.name": "feedforward"}
 PPO = {"agent.name": "ppo"}
 PLAIN = {"agent.optimizer": "obgd", "agent.kappa_policy": "3.0", "agent.kappa_value": "2.0"}
+KAPPA = {"agent.kappa_policy": "0.1", "agent.kappa_value": "0.1"}
 QRC = {
     "agent.name": "qrc",
     "agent.trace_decay": "0.8",
@@ -74,7 +75,7 @@ def mujoco_arms(*names):
     """Masked MuJoCo: streaming with and without memory, and PPO, of half the paper's width.
 
     Plain ObGD in place of the presets' adaptive one, and with it the paper's width and depth,
-    are arms of their own.
+    are arms of their own; and the smaller steps of the other robots on HalfCheetah.
     """
     methods = {
         "stream AC, RTU, RTRL": RTRL,
@@ -83,9 +84,18 @@ def mujoco_arms(*names):
         "stream AC, RTU, RTRL, plain ObGD": PLAIN,
         "memoryless, plain ObGD": {**FEEDFORWARD, **PLAIN},
     }
+    smaller_steps = {
+        "stream AC, RTU, RTRL, κ = 0.1": KAPPA,
+        "memoryless, κ = 0.1": {**FEEDFORWARD, **KAPPA},
+    }
+    small_network = {"network.width": "64", "network.blocks": "1"}
     experiments = [f"mujoco/{name}" for name in names]
-    smaller = arms(experiments, methods, {"network.width": "64", "network.blocks": "1"})
-    return smaller + arms(experiments, {"stream AC, RTU, RTRL, width 128, plain ObGD": PLAIN})
+    cheetahs = [name for name in experiments if "HalfCheetah" in name]
+    return [
+        *arms(experiments, methods, small_network),
+        *arms(cheetahs, smaller_steps, small_network),
+        *arms(experiments, {"stream AC, RTU, RTRL, width 128, plain ObGD": PLAIN}),
+    ]
 
 
 def cross(experiment, common, values):
