@@ -12,8 +12,8 @@ COMMANDS = {
     "popgym": "sweep popgym --seeds 0 --only 'AC,-RTU,-RTRL|[^t]Easy/mem|PPO|CountRecall.*QRC'\n"
     "sweep popgym --seeds 1 "
     "--only '(CountRecall|Autoencode).*AC,-RTU,-RTRL|CountRecall.*QRC'",
-    "mujoco": "sweep mujoco --seeds 0-2 --only 'AC,-RTU,-RTRL/|memoryless/'\n"
-    "sweep mujoco --seeds 0-1 --only 'PPO|(RTRL|memoryless),-plain'\n"
+    "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
+    "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
     "mujoco-rest": "sweep mujoco-rest",
     "ring-16": "sweep ring-16",
