@@ -258,7 +258,7 @@ def draw(directory):
 
 def draw_experiment(experiment, lines, path):
     """Draw every arm of one experiment: interquartile mean, interval, ceiling, published."""
-    figure, axes = plots.new_figure(7.2, 4.2)
+    figure, axes = plots.new_figure(7.2, 5.2)
     rng = np.random.default_rng(0)
     colours = iter(plots.COLOURS * len(lines))
     for arm in lines:
@@ -283,8 +283,9 @@ def draw_experiment(experiment, lines, path):
     axes.set(title=experiment, xlabel="environment steps", ylabel="return")
     title = "interquartile mean (seeds)"
     if any(len(arm.seeds) > 1 for arm in lines):
-        title += "\nband: its 95 % bootstrap interval"
-    axes.legend(fontsize=7, title=title, title_fontsize=7)
+        title += ", band: its 95 % bootstrap interval"
+    handles, labels = axes.get_legend_handles_labels()
+    plots.legend_below(figure, dict(zip(labels, handles, strict=True)), width=3.2, title=title)
     plots.save_figure(figure, path)
 
 

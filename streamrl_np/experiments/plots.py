@@ -44,11 +44,14 @@ def new_grid(count, columns=4, width=3.6, height=2.9):
     return figure, list(grid.flat)[:count]
 
 
-def legend_below(figure, entries):
-    """Name lines, name to line, below a figure, where they cover nothing."""
-    columns = max(1, min(len(entries), int(figure.get_figwidth() / 1.6)))
+def legend_below(figure, entries, width=1.6, title=None):
+    """Name lines, name to line, below a figure, where they cover nothing.
+
+    ``width`` is what a column takes, in inches.
+    """
+    columns = max(1, min(len(entries), int(figure.get_figwidth() / width)))
     options = {"loc": "outside lower center", "ncols": columns, "fontsize": 8}
-    figure.legend(entries.values(), entries.keys(), **options)
+    figure.legend(entries.values(), entries.keys(), title=title, title_fontsize=8, **options)
 
 
 def save_figure(figure, path, dpi=150):
