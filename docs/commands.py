@@ -9,10 +9,9 @@ COMMANDS = {
     "cost": "cost",
     "credit": "credit",
     "staleness": "staleness",
-    "popgym": "sweep popgym --seeds 0-2 --only "
-    "'(RepeatFirst|HigherLower).*((AC|PPO),-RTU,-RTRL|mem)|Concentration.*AC,-RTU,-RTRL'\n"
-    "sweep popgym --seeds 0-1 "
-    "--only '(CountRecall|Autoencode).*AC,-RTU,-RTRL|CountRecall.*QRC'\n"
+    "popgym": "sweep popgym --seeds 0-2 "
+    "--only 'AC,-RTU,-RTRL|(RepeatFirst|HigherLower).*(PPO|mem)'\n"
+    "sweep popgym --seeds 0-1 --only 'CountRecall.*QRC'\n"
     "sweep popgym --seeds 0 --only "
     "'(CountRecall|Autoencode|Concentration).*(PPO|mem)|(RepeatFirst|HigherLower).*TBPTT'",
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
