@@ -4,13 +4,14 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from course_help import why_no_isolation
 
 from streamrl_np import course
 from streamrl_np.cells import mingru
 from streamrl_np.course import grade, notebook, sources
-from streamrl_np.course.assignments import ASSIGNMENTS
+from streamrl_np.course.assignments import ASSIGNMENTS, a4_actor_critic
 
 pytestmark = pytest.mark.slow
 STUB = "raise NotImplementedError()"
@@ -435,6 +436,23 @@ def test_each_mistake_costs_its_own_tasks_and_gets_a_line_that_helps(name, tmp_p
         if line not in readable:
             wrong.append(f"{student}: {line!r} is not in\n{page}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_transitions_that_hide_a_mistake_are_drawn_again(monkeypatch):
+    real, drawn = a4_actor_critic.transitions, []
+
+    def without_an_end_at_first(rng):
+        seed, weights, stream = real(rng)
+        if not drawn:
+            stream[4][:] = False  # nothing terminates: who ignores it cannot be told
+        drawn.append(stream)
+        return seed, weights, stream
+
+    monkeypatch.setattr(a4_actor_critic, "transitions", without_an_end_at_first)
+    _, _, stream, right, guesses = a4_actor_critic.telling(np.random.default_rng(0), 1.0)
+    assert len(drawn) >= 2 and stream is drawn[-1]
+    histories = map(a4_actor_critic.flats, guesses.values())
+    assert all(a4_actor_critic.first_difference(history, right) for history in histories)
 
 
 def test_a_right_cell_with_a_corner_is_never_wrong():

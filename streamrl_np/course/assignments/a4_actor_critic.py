@@ -100,25 +100,13 @@ def entropy_gradient(ask, rng, c):
 
 def update(ask, rng, c):
     """Six transitions, one that terminates and one that is cut off, with a made-up policy."""
-    T, seed = 6, int(rng.integers(1 << 30))
-    xs, following = rng.normal(size=(T, 3)), rng.normal(size=(T, 3))
-    # an error above 1 moves the weights as far as one of 1: most must be small to be seen
-    actions, rewards = rng.integers(2, size=T), np.array([0.1, -0.1, 0.2, 3.0, -0.2, 0.1])
-    ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
-    ends[2], cuts[4] = True, True
-    agent = make_agent(seed)
-    for network in agent.actor, agent.critic:
-        network.p.flat[:] += 0.2 * rng.normal(size=network.p.flat.size)
-    weights = agent.actor.p.flat.copy(), agent.critic.p.flat.copy()
-    stream = (xs, actions, rewards, following, ends, cuts)
+    seed, weights, stream, right, guesses = telling(rng, c["temperature"])
+    *_, ends, cuts = stream
     got = ask("agent_updates", seed, weights, *stream)
-    right = play(seed, weights, stream, lambda agent, *step: agent.update(*step))
     wrong = first_difference(got, right)
     if wrong is None:
         return []
-    for words, mistake in MISTAKES.items():
-        how = (mistake, c["temperature"])
-        guess = play(seed, weights, stream, lambda agent, *step, how=how: slip(agent, *how, *step))
+    for words, guess in guesses.items():
         if first_difference(got, guess) is None:
             return [f"update: these are the numbers of a known mistake: {words}"]
     t, name, part = wrong
@@ -130,6 +118,44 @@ def update(ask, rng, c):
         f"update: {before}after transition {t + 1} ({kind}) the {network}'s {what} {verb} wrong"
         f" first, in {part}: {LOOK[what]}"
     ]
+
+
+def telling(rng, temperature):
+    """Draw transitions on which every known mistake shows, with what is right and what they give.
+
+    Where two errors lie above 1, both weights move as far: one draw in a hundred hides something.
+    """
+    while True:
+        seed, weights, stream = transitions(rng)
+        right = play(seed, weights, stream, lambda agent, *step: agent.update(*step))
+        guesses = {}
+        for words, mistake in MISTAKES.items():
+            how = mistake, temperature
+            guesses[words] = play(
+                seed, weights, stream, lambda agent, *step, how=how: slip(agent, *how, *step)
+            )
+        if all(first_difference(flats(guess), right) for guess in guesses.values()):
+            return seed, weights, stream, right, guesses
+
+
+def transitions(rng):
+    """Draw an agent's seed and weights, and six transitions."""
+    T, seed = 6, int(rng.integers(1 << 30))
+    xs, following = rng.normal(size=(T, 3)), rng.normal(size=(T, 3))
+    # an error above 1 moves the weights as far as one of 1: most must be small to be seen
+    actions, rewards = rng.integers(2, size=T), np.array([0.1, -0.1, 0.2, 3.0, -0.2, 0.1])
+    ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
+    ends[2], cuts[4] = True, True
+    agent = make_agent(seed)
+    for network in agent.actor, agent.critic:
+        network.p.flat[:] += 0.2 * rng.normal(size=network.p.flat.size)
+    weights = agent.actor.p.flat.copy(), agent.critic.p.flat.copy()
+    return seed, weights, (xs, actions, rewards, following, ends, cuts)
+
+
+def flats(history):
+    """Give what :func:`play` gives as a student's history comes back: flat vectors by name."""
+    return [{name: views.flat for name, views in parts.items()} for parts in history]
 
 
 def make_agent(seed):
