@@ -17,6 +17,23 @@ def accumulate(z, gradient, decay):
     z += gradient  # (eq. O1)
 
 
+class Workspace:
+    """Vectors that ObGD overwrites every step.
+
+    Optimizers that take turns may share one: it then stays in the processor's cache.
+
+    Parameters
+    ----------
+    size : int
+        Length of the longest parameter vector.
+    dtype : dtype
+    """
+
+    def __init__(self, size, dtype=np.float32):
+        self.scratch, self.scaled = np.empty(size, dtype), np.empty(size, dtype)
+        self.ones = np.ones(size, dtype)  # this one is only read
+
+
 class ObGD:
     """Overshooting-bounded gradient descent.
 
@@ -29,12 +46,14 @@ class ObGD:
     kappa : float
         κ, how far below the bound to stay.
     dtype : dtype
+    workspace : Workspace, optional
+        One to share; its own when not given.
     """
 
-    def __init__(self, size, step_size, kappa, dtype=np.float32):
+    def __init__(self, size, step_size, kappa, dtype=np.float32, workspace=None):
         self.step_size, self.kappa = step_size, kappa
-        self.scratch = np.empty(size, dtype)  # overwritten every step
-        self.ones = np.ones(size, dtype)
+        workspace = workspace or Workspace(size, dtype)
+        self.scratch, self.ones = workspace.scratch[:size], workspace.ones[:size]
 
     def bound(self, delta, norm):
         """Compute the effective step size for an error ``delta`` and ‖z‖₁ = ``norm``."""
@@ -91,11 +110,14 @@ class AdaptiveObGD(ObGD):
         Keeps the division finite.
     """
 
-    def __init__(self, size, step_size, kappa, dtype=np.float32, beta2=0.999, eps=1e-8):
-        super().__init__(size, step_size, kappa, dtype)
+    def __init__(
+        self, size, step_size, kappa, dtype=np.float32, workspace=None, beta2=0.999, eps=1e-8
+    ):
+        workspace = workspace or Workspace(size, dtype)
+        super().__init__(size, step_size, kappa, dtype, workspace)
+        self.scaled = workspace.scaled[:size]
         self.beta2, self.eps = beta2, eps
         self.v = np.zeros(size, dtype)
-        self.scaled = np.empty(size, dtype)  # overwritten every step
         self.t = np.zeros(1)  # steps taken
 
     def step(self, w, z, delta):

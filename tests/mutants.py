@@ -160,7 +160,7 @@ MUTANTS = [
         ("sign(δ) forgotten", "agents.actor_critic", "tau * float(np.sign(delta))", "tau", AC),
         ("entropy bonus with the wrong sign", "agents.actor_critic", "tau * float(np.sign(delta))", "-tau * float(np.sign(delta))", AC),
         ("the critic's look-ahead advances it", "agents.actor_critic", "self.critic.peek(next_observation)", "self.critic.forward(next_observation)[0]", AC),
-        ("κ of the critic for the actor", "agents.actor_critic", "alpha, kappa_pi, dtype)", "alpha, kappa_v, dtype)", AC),
+        ("κ of the critic for the actor", "agents.actor_critic", "alpha, kappa_pi, dtype", "alpha, kappa_v, dtype", AC),
         ("v(s) forgotten in δ", "agents.actor_critic", "float(v_next[0]) - float(v[0])", "float(v_next[0])", AC),
         ("step before the trace", "agents.actor_critic", "self.optimizer_v.step(self.critic.p.flat, self.z_v.flat, delta)", "self.optimizer_v.step(self.critic.p.flat, self.critic.grad.flat, delta)", AC),
         ("trace not reset at an episode's end", "agents.stream", "learner.trace.flat[:] = 0.0", "learner.trace.flat[:] *= 1.0", TD),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from streamrl_np.arrays import NonFiniteError
-from streamrl_np.optimizers import AdaptiveObGD, ObGD, accumulate
+from streamrl_np.optimizers import AdaptiveObGD, ObGD, Workspace, accumulate
 
 rng = np.random.default_rng(0)
 
@@ -54,6 +54,21 @@ def test_adaptive_obgd_follows_its_formula():
         optimizer.step(w, z, delta)
     assert np.allclose(w, expected, rtol=1e-12)
     assert optimizer.arrays()["t"] == 3
+
+
+@pytest.mark.parametrize("kind", [ObGD, AdaptiveObGD])
+def test_a_shared_workspace_changes_nothing(kind):
+    """Two optimizers of different lengths that take turns step as they would each alone."""
+    shared = Workspace(7, np.float64)
+    for_two = [kind(size, 1.0, 2.0, np.float64, shared) for size in (7, 4)]
+    alone = [kind(size, 1.0, 2.0, np.float64) for size in (7, 4)]
+    ws = [rng.normal(size=size) for size in (7, 4)]
+    expected = [w.copy() for w in ws]
+    for _ in range(3):
+        for i in range(2):
+            z, delta = rng.normal(size=ws[i].size), rng.normal()
+            assert for_two[i].step(ws[i], z, delta) == alone[i].step(expected[i], z, delta)
+    assert all(np.array_equal(*pair) for pair in zip(ws, expected, strict=True))
 
 
 @pytest.mark.parametrize("kind", [ObGD, AdaptiveObGD])

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import cells, networks
-from ..optimizers import OPTIMIZERS, accumulate
+from ..optimizers import OPTIMIZERS, Workspace, accumulate
 from ..settings import check, setting
 from .stream import StreamAgent
 
@@ -82,8 +82,10 @@ class ActorCritic(StreamAgent):
         self.z_pi, self.z_v = self.actor.p.like(), self.critic.p.like()
         optimizer = OPTIMIZERS[config.optimizer]
         alpha, kappa_pi, kappa_v = config.step_size, config.kappa_policy, config.kappa_value
-        self.optimizer_pi = optimizer(self.z_pi.flat.size, alpha, kappa_pi, dtype)
-        self.optimizer_v = optimizer(self.z_v.flat.size, alpha, kappa_v, dtype)
+        size_pi, size_v = self.z_pi.flat.size, self.z_v.flat.size
+        workspace = Workspace(max(size_pi, size_v), dtype)
+        self.optimizer_pi = optimizer(size_pi, alpha, kappa_pi, dtype, workspace)
+        self.optimizer_v = optimizer(size_v, alpha, kappa_v, dtype, workspace)
         self.add("actor", self.actor, self.z_pi, self.optimizer_pi)
         self.add("critic", self.critic, self.z_v, self.optimizer_v)
         self.actor_step = None  # (logits, cache) of the last act
