@@ -32,8 +32,8 @@ def test_the_grid_of_the_question():
 def test_the_most_telling_length_of_every_line_comes_first():
     first = plan()[:33]
     assert {(c.agent, c.trace_decay) for c, _ in first} == {("actor-critic", 0.8)}
-    assert {c.length for c, _ in first if c.ring != "none"} == {64}
-    assert {c.length for c, _ in first if c.ring == "none"} == {2}
+    lengths = {(c.method.split()[0], c.length) for c, _ in first}
+    assert lengths == {("RTU", 64), ("GRU", 16), ("minGRU", 16), ("feedforward", 2)}
     assert {seed for _, seed in first} == {0, 1, 2}
 
 
