@@ -10,10 +10,9 @@ COMMANDS = {
     "credit": "credit",
     "staleness": "staleness",
     "popgym": "sweep popgym --seeds 0-2 "
-    "--only 'AC,-RTU,-RTRL|(RepeatFirst|HigherLower).*(PPO|mem)'\n"
+    "--only 'AC,-RTU,-RTRL|PPO|mem|(RepeatFirst|HigherLower).*TBPTT'\n"
     "sweep popgym --seeds 0-1 --only 'CountRecall.*QRC'\n"
-    "sweep popgym --seeds 0 --only "
-    "'(CountRecall|Autoencode|Concentration).*(PPO|mem)|(RepeatFirst|HigherLower).*TBPTT'",
+    "sweep popgym --seeds 0 --only 'CountRecall.*TBPTT'",
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
