@@ -9,10 +9,8 @@ COMMANDS = {
     "cost": "cost",
     "credit": "credit",
     "staleness": "staleness",
-    "popgym": "sweep popgym --seeds 0-2 "
-    "--only 'AC,-RTU,-RTRL|PPO|mem|(RepeatFirst|HigherLower).*TBPTT'\n"
-    "sweep popgym --seeds 0-1 --only 'CountRecall.*QRC'\n"
-    "sweep popgym --seeds 0 --only 'CountRecall.*TBPTT'",
+    "popgym": "sweep popgym --seeds 0-2 --only 'AC|PPO|mem'\n"
+    "sweep popgym --seeds 0-1 --only 'CountRecall.*QRC'",
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
