@@ -9,8 +9,7 @@ COMMANDS = {
     "cost": "cost",
     "credit": "credit",
     "staleness": "staleness",
-    "popgym": "sweep popgym --seeds 0-2 --only 'AC|PPO|mem'\n"
-    "sweep popgym --seeds 0-1 --only 'CountRecall.*QRC'",
+    "popgym": "sweep popgym --seeds 0-2 --only 'AC|PPO|mem|CountRecall.*QRC'",
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
