@@ -32,7 +32,7 @@ def main(arguments=None):
         print(f"streamrl_np: {error}", file=sys.stderr)
         return BAD_INPUT
     except NonFiniteError as error:
-        print(f"streamrl_np: stopped at {error}", file=sys.stderr)
+        print(f"streamrl_np: stopped: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("streamrl_np: interrupted", file=sys.stderr)
@@ -104,30 +104,42 @@ def make_parser():
 
 def run_command(args):
     """Run an experiment, or go on with one; the run directory is printed at the end."""
-    from .experiments import configs, runner
+    from .experiments import runner
+    from .experiments.results import hold
 
-    if args.resume is not None:
-        if args.seed is not None or args.out is not None or args.set:
-            raise SettingError("a resumed run keeps its settings: only --steps may be given")
-        run = runner.load(args.resume, args.steps)
-        if args.experiment not in (None, run.name):
-            raise SettingError(f"{args.resume} holds a run of {run.name}, not of {args.experiment}")
-    else:
-        if args.experiment is None:
-            raise SettingError(f"name an experiment: {', '.join(configs.kinds())}")
-        experiment = configs.build(args.experiment, settings_of(args))
-        seed = experiment.run.seed
-        directory = args.out or fresh_directory(
-            f"{re.sub('[/:]', '-', args.experiment)}-seed{seed}"
-        )
-        run = runner.Run(experiment, directory, args.experiment)
-    summary = runner.execute(run, args.quiet)
+    run = new_run(args) if args.resume is None else None
+    directory = run.directory if run else args.resume
+    with hold(directory):
+        summary = runner.execute(run or resumed_run(args), args.quiet)
     print_summary(summary)
-    print(f"{'run directory':>16}  {run.directory}")
+    print(f"{'run directory':>16}  {directory}")
     if not summary["complete"]:
-        print(f"interrupted; go on with: python -m streamrl_np run --resume {run.directory}")
+        print(f"interrupted; go on with: python -m streamrl_np run --resume {directory}")
         return INTERRUPTED
     return 0
+
+
+def new_run(args):
+    """Begin the run that the arguments describe."""
+    from .experiments import configs, runner
+
+    if args.experiment is None:
+        raise SettingError(f"name an experiment: {', '.join(configs.kinds())}")
+    experiment = configs.build(args.experiment, settings_of(args))
+    name = f"{re.sub('[/:]', '-', args.experiment)}-seed{experiment.run.seed}"
+    return runner.Run(experiment, args.out or fresh_directory(name), args.experiment)
+
+
+def resumed_run(args):
+    """Open the run that the arguments name."""
+    from .experiments import runner
+
+    if args.seed is not None or args.out is not None or args.set:
+        raise SettingError("a resumed run keeps its settings: only --steps may be given")
+    run = runner.load(args.resume, args.steps)
+    if args.experiment not in (None, run.name):
+        raise SettingError(f"{args.resume} holds a run of {run.name}, not of {args.experiment}")
+    return run
 
 
 def settings_of(args):
@@ -212,6 +224,7 @@ def sweep_command(args):
     import os
 
     from .experiments import curves, grids, sweep
+    from .experiments.results import hold
 
     if args.workers is not None and args.workers < 1:
         raise SettingError(f"workers must be a whole number, at least 1, got {args.workers}")
@@ -231,8 +244,8 @@ def sweep_command(args):
     for name, problem in failures.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     if summaries or known:
-        for path in curves.draw(directory):
-            print(path)
+        with hold(directory, wait=True):
+            print(*curves.draw(directory), sep="\n")
     return 1 if failures else 0
 
 
@@ -257,11 +270,12 @@ def watch_command(args):
 def plot_command(args):
     """Draw a sweep's learning curves and write its table."""
     from .experiments import curves
+    from .experiments.results import hold
 
-    written = curves.draw(args.directory)
+    with hold(args.directory, wait=True):
+        written = curves.draw(args.directory)
     print((args.directory / "table.md").read_text(encoding="utf-8"))
-    for path in written:
-        print(path)
+    print(*written, sep="\n")
     return 0
 
 

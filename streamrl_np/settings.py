@@ -76,8 +76,6 @@ def describe(kind, rule):
     low, high, above = rule["low"], rule["high"], rule["above"]
     if low is not None and high is not None:
         return f"{text} in [{low}, {high}]"
-    if above is not None and high is not None:
-        return f"{text} in ({above}, {high}]"
     if low is not None:
         return f"{text}, at least {low}"
     if above is not None:

@@ -173,7 +173,7 @@ MUTANTS = [
         ("QRC: the look-ahead advances the state", "agents.qrc", "self.q.state.flat[:] = self.held.flat", "self.held.flat[:] = self.q.state.flat", QRC),
         ("QRC: z_h forgotten beside −h", "agents.qrc", "(z_h - h, self.q_gradient)", "(-h, self.q_gradient)", QRC),
         ("QRC: γ forgotten in the correction", "agents.qrc", "(-z_h * discount, next_gradient)", "(-z_h, next_gradient)", QRC),
-        ("QRC: β with the wrong sign", "agents.qrc", "(-beta, theta)", "(beta, theta)", QRC),
+        ("QRC: β with the wrong sign", "agents.qrc", "= -cfg.beta", "= cfg.beta", QRC),
         ("QRC: z_h not reset", "agents.qrc", "self.z_h[:] = 0.0", "self.z_h[:] *= 1.0", QRC),
         ("QRC: the gradient of q(s, a) overwritten by the look-ahead", "agents.qrc", "accumulate(self.z_w.flat, self.q_gradient, decay)", "accumulate(self.z_w.flat, self.q.grad.flat, decay)", QRC),
         # PPO

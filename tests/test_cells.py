@@ -186,6 +186,14 @@ def test_dense_rtrl_is_allocated_only_where_it_is_asked_for():
     assert size(CELLS["gru"].state_layout(n, d, "rtrl")) == n + n * parameters
 
 
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("ring", [(0.0, 0.001), (0.999999, 1.0), (0.0, 1.0)])
+def test_the_first_parameters_are_finite_at_the_ends_of_the_ring(name, ring):
+    config = cells.Config(name=name, units=500, r_min=ring[0], r_max=ring[1])
+    parameters = CELLS[name].init(np.random.default_rng(0), 500, 3, config)
+    assert all(np.isfinite(np.asarray(array, "c8")).all() for array in parameters.values())
+
+
 @pytest.mark.parametrize(
     "setting, words",
     [
@@ -193,7 +201,9 @@ def test_dense_rtrl_is_allocated_only_where_it_is_asked_for():
         (dict(units=2.5), "units must be a whole number"),
         (dict(r_min=0.9, r_max=0.5), "r_min must be at most r_max = 0.5, got 0.9"),
         (dict(mode="exact"), "mode must be one of rtrl, tbptt1, frozen, got 'exact'"),
-        (dict(r_max=1.5), r"r_max must be a number in \(0, 1\], got 1.5"),
+        (dict(r_max=1.5), r"r_max must be a number in \[0.001, 1\], got 1.5"),
+        (dict(r_max=1e-300, r_min=0.0), "r_max must be a number in"),
+        (dict(r_min=1), r"r_min must be a number in \[0, 0.999999\], got 1"),
     ],
 )
 def test_settings_out_of_range(setting, words):

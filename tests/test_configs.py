@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamrl_np.experiments import configs, runner
+from streamrl_np.networks import Network
 from streamrl_np.settings import SettingError
 
 SMALL = {"cell.units": "4", "network.width": "6", "run.checkpoint_every": "200"}
@@ -34,6 +35,20 @@ def test_every_agent_lives_in_every_environment_and_resumes_bit_by_bit(name, age
     left, right = whole.agent.arrays(), resumed.agent.arrays()
     assert all(np.array_equal(left[key], right[key]) for key in left)
     assert whole.agent.updates[0] == 900
+
+
+@pytest.mark.parametrize("agent", configs.AGENTS)
+def test_a_frozen_recurrence_stays_as_it_was_drawn_and_the_rest_learns(agent, tmp_path):
+    settings = {**SMALL, "agent.name": agent, "cell.mode": "frozen", "run.steps": "300"}
+    if agent == "ppo":
+        settings |= {"agent.rollout": "64", "agent.segment": "8", "agent.minibatches": "2"}
+    run = runner.Run(configs.build("memory-chain", settings), tmp_path / agent)
+    networks = [part for part in vars(run.agent).values() if isinstance(part, Network)]
+    before = [network.p.copy() for network in networks]
+    runner.execute(run, quiet=True)
+    for network, old in zip(networks, before, strict=True):
+        assert np.array_equal(network.p.cell.flat, old.cell.flat)
+        assert not np.array_equal(network.p.head.W, old.head.W)
 
 
 def test_every_preset_is_tried():

@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
+from streamrl_np import cli
 from streamrl_np.arrays import NonFiniteError
-from streamrl_np.experiments import checkpoint, configs, loop, results, runner
+from streamrl_np.experiments import checkpoint, configs, loop, results, runner, sweep
 
 SMALL = {"cell.units": "8", "network.width": "8", "env.length": "4", "run.metrics_every": "200"}
 
@@ -48,6 +49,16 @@ def test_a_run_leaves_everything_behind(tmp_path):
     assert summary["final_return"] == pytest.approx(table.returns[-100:].mean())
     assert list(table.step[:2]) == [5, 10] and (table.length == 5).all()
     assert len(metrics(tmp_path / "run")) == 1 + 3000 // 200
+
+
+def test_no_two_processes_write_to_one_run(tmp_path, capsys):
+    finish(tmp_path / "run", small(500))
+    with results.hold(tmp_path / "run"):
+        assert cli.main(["run", "--resume", str(tmp_path / "run"), "--steps", "900"]) == 2
+        assert "another process is writing to" in capsys.readouterr().err
+        with pytest.raises(results.RunDirectoryError, match="another process"):
+            sweep.run_job(sweep.Job("run", small(500), "memory-chain"), tmp_path)
+    assert cli.main(["run", "--resume", str(tmp_path / "run"), "--steps", "900", "--quiet"]) == 0
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):

@@ -1,9 +1,12 @@
 """Studies: what is run next, what neighbours decide, and a tiny one from end to end."""
 
+import multiprocessing
+
 import pytest
 
 from streamrl_np import cli
-from streamrl_np.experiments import study, study_report
+from streamrl_np.experiments import configs, study, study_report
+from streamrl_np.experiments.results import RunDirectoryError
 from streamrl_np.experiments.study import Cell, Result
 
 CELL = Cell("actor-critic", "RTU RTRL", 0.8, "published", 16)
@@ -135,7 +138,7 @@ def test_a_tiny_study_runs_resumes_and_draws(tmp_path):
     assert go() == {}
     made = study.read(out / "runs.csv")
     assert len(made) == 4 and {r.steps for r in made} == {300}
-    written = {path.name: path.read_bytes() for path in out.iterdir()}
+    written = {path.name: path.read_bytes() for path in out.glob("[!.]*")}
     assert set(written) == {"runs.csv", "table.md", "solve-rate.png"}
     assert "feedforward" in written["table.md"].decode()
     assert go() == {}
@@ -152,7 +155,82 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*arguments, "--draw"]) == 0
     assert "1/1<br>0.21–1.00<br>+0.90" in (tmp_path / "table.md").read_text()
     assert cli.main(["study", "zebra"]) == 2
-    known = "memory-chain, distractors, distractors-32, flagged-recall"
+    known = "memory-chain, memory-chain-500k, distractors, distractors-32, flagged-recall"
     assert f"study must be one of {known}" in capsys.readouterr().err
-    assert cli.main([*arguments, "--only", "("]) == 2
-    assert "not a regular expression" in capsys.readouterr().err
+    for wrong, words in (
+        (["--only", "("], "not a regular expression"),
+        (["--only", "zebra"], "only must fit a run of memory-chain, and 'zebra' fits none"),
+        (["--minutes", "nan"], "minutes must be a number above 0, got nan"),
+        (["--draw", "--out", str(tmp_path / "none")], "none holds no finished runs"),
+    ):
+        assert cli.main([*arguments, *wrong]) == 2
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("<<<<<<< ours\n", "its first line is not agent,"),
+        ("", "its first line is not agent,"),
+        (",".join(study.COLUMNS) + "\nactor-critic,RTU RTRL,0.8,lo", "line 2, is damaged"),
+        (
+            ",".join(study.COLUMNS) + "\nactor-critic,RTU RTRL,0.8,long,x,1,1,1,1,1,1\n",
+            "line 2, is damaged",
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_and_left_alone(text, words, tmp_path, capsys):
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    for flag in "--list", "--draw", "--quiet":
+        assert cli.main(["study", "memory-chain", "--out", str(tmp_path), flag]) == 2
+        assert words in capsys.readouterr().err
+    with pytest.raises(RunDirectoryError, match="is damaged"):
+        study.add(path, results(CELL, 0.9)[0])
+    assert path.read_text() == text
+
+
+def add_forty(path, seeds):
+    for seed in seeds:
+        study.add(path, Result(CELL, seed, 0.5, 1, 1.0, (0.5,)))
+
+
+def test_two_processes_keep_each_others_rows(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    path = tmp_path / "runs.csv"
+    both = [context.Process(target=add_forty, args=(path, range(i, 80, 2))) for i in (0, 1)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert [r.seed for r in study.read(path)] == list(range(80))
+
+
+def test_a_run_that_lost_episodes_is_a_failure_and_no_row(tmp_path):
+    shrink = {"run.steps": "300", "network.width": "4", "cell.units": "3"}
+    options = dict(only="actor-critic_rtu-rtrl_0.8_long_L2_n192_s[01]", quiet=True, shrink=shrink)
+    runs = tmp_path / "runs"
+    assert study.run("memory-chain", tmp_path / "first", runs, **options) == {}
+    (episodes,) = runs.glob("*s0/episodes.csv")
+    lines = episodes.read_text().splitlines(keepends=True)
+    episodes.write_text("".join(lines[:-1]))
+    failures = study.run("memory-chain", tmp_path / "second", runs, **options)
+    ((name, failure),) = failures.items()
+    assert name.endswith("_s0") and "has lost episodes" in failure
+    assert [r.seed for r in study.read(tmp_path / "second" / "runs.csv")] == [1]
+
+
+def test_no_neighbour_speaks_for_what_is_claimed():
+    claimed = CELL._replace(ring="long")
+    longer = claimed._replace(length=64)
+    assert seeds(plan(results(longer, 0.9, 0.9, 0.9)), claimed) == [0, 1, 2, 3, 4]
+    assert study.implied(claimed, study.group(results(longer, 0.9, 0.9, 0.9))) is True
+
+
+def test_the_study_with_more_steps_differs_in_nothing_else():
+    cells = study.STUDIES["memory-chain-500k"].cells()
+    assert set(cells) <= set(study.memory_chain_cells())
+    short, long = (study.job(f"memory-chain{s}", cells[0], 3).experiment for s in ("", "-500k"))
+    assert (short.run.steps, long.run.steps) == (300_000, 500_000)
+    assert configs.replace(long, {"run.steps": "300000"}) == short

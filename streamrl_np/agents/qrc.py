@@ -8,6 +8,9 @@ gradient of an objective (eq. A10) and stays stable off-policy. Per step (Elelim
     z_w ← γλ z_w + ∇q(s, a),   z_θ ← γλ z_θ + ∇h(s, a),   z_h ← γλ z_h + h(s, a)
     w   ← w + α_q [δ z_w − h ∇q − z_h (γ ∇max q(s′, ·) − ∇q)]
     θ   ← θ + α_h [δ z_θ − h ∇h − β θ]
+
+This differs from the authors' code, which empties the traces after the update of such an
+action, so that its own gradient is in it once.
 """
 
 import dataclasses
@@ -29,7 +32,7 @@ class Config:
     name: str = setting("qrc", "the agent", choices=("qrc",))
     discount: float = setting(0.99, "γ, weight of the next step's value", low=0, high=1)
     trace_decay: float = setting(0.95, "λ of Q(λ)", low=0, high=1)
-    beta: float = setting(1.0, "β, how strongly h is drawn to zero", low=0)
+    beta: float = setting(1.0, "β, how strongly θ, the weights of h, is drawn to zero", low=0)
     epsilon_start: float = setting(1.0, "share of random actions at first", low=0, high=1)
     epsilon_end: float = setting(0.01, "share of random actions at last", low=0, high=1)
     epsilon_steps: int = setting(50_000, "steps from first to last", low=1)
@@ -79,6 +82,10 @@ class QRC(StreamAgent):
         self.rng, self.one_hot = rng, np.eye(actions, dtype=dtype)
         self.q = networks.Network(inputs, actions, network, cell, rng, dtype)
         self.h = networks.Network(inputs, actions, network, cell, rng, dtype)
+        self.pull = self.h.p.like()  # −β of every entry of θ
+        self.pull.flat[:] = -cfg.beta
+        if cell.mode == "frozen":
+            self.pull.cell.flat[:] = 0.0  # what is frozen is not drawn to zero either
         self.z_w, self.z_theta, self.z_h = self.q.p.like(), self.h.p.like(), np.zeros(1)
         size = self.z_w.flat.size
         optimizer = GRADIENT_OPTIMIZERS[cfg.optimizer]
@@ -117,7 +124,7 @@ class QRC(StreamAgent):
             If the TD error holds a NaN or an infinity.
         """
         cfg = self.config
-        gamma, lam, beta = cfg.discount, cfg.trace_decay, cfg.beta
+        gamma, lam = cfg.discount, cfg.trace_decay
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
         q, q_cache = self.q_step
@@ -144,7 +151,7 @@ class QRC(StreamAgent):
         terms = (delta, self.z_w.flat), (z_h - h, self.q_gradient), (-z_h * discount, next_gradient)
         self.optimizer_q.step(w, self.downhill(terms))
         # Δθ = δ z_θ − h ∇h − β θ   (eq. A9)
-        terms = (delta, self.z_theta.flat), (-h, h_gradient), (-beta, theta)
+        terms = (delta, self.z_theta.flat), (-h, h_gradient), (self.pull.flat, theta)
         self.optimizer_h.step(theta, self.downhill(terms))
 
         self.count()

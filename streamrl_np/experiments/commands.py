@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from ..settings import SettingError, pattern
+from ..settings import SettingError
 
 
 def add_parsers(commands):
     """Add the commands to the command line's parser."""
     study = commands.add_parser("study", help="make, go on with and draw a grid of runs")
-    names = "memory-chain, distractors, distractors-32 or flagged-recall"
+    names = "memory-chain, memory-chain-500k, distractors, distractors-32 or flagged-recall"
     study.add_argument("name", metavar="NAME", help=names)
     study.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one a core")
     study.add_argument("--minutes", type=float, metavar="M", help="begin no run after this time")
@@ -48,16 +48,16 @@ def add_out(parser, default):
 def study_command(args):
     """Make the runs of a study that are still to make, and draw it."""
     from . import study, study_report
+    from .results import RunDirectoryError, hold
 
     if args.name not in study.STUDIES:
         raise SettingError(f"study must be one of {', '.join(study.STUDIES)}, got {args.name!r}")
     at_least(1, workers=args.workers)
-    only = pattern("only", args.only)
+    if args.minutes is not None and not args.minutes > 0:
+        raise SettingError(f"minutes must be a number above 0, got {args.minutes}")
     out = args.out or Path("docs/results") / args.name
     if args.list:
-        todo = study.plan(study.STUDIES[args.name].cells(), study.read(out / "runs.csv"))
-        names = [study.job_name(*run) for run in todo]
-        names = [name for name in names if only.search(name)]
+        names = [study.job_name(*run) for run in study.to_do(args.name, out, args.only)]
         print(*names, f"{len(names)} runs to make", sep="\n")
         return 0
     failures = {}
@@ -66,9 +66,12 @@ def study_command(args):
         failures = study.run(
             args.name, out, runs, args.workers, args.minutes, args.only, args.quiet
         )
-    study_report.draw(args.name, out)
     for name, failure in failures.items():
         print(f"{name} failed: {failure}", file=sys.stderr)
+    if not (out / "runs.csv").exists():
+        raise RunDirectoryError(f"{out} holds no finished runs: runs.csv is missing")
+    with hold(out, wait=True):
+        study_report.draw(args.name, out)
     print(f"results are in {out}")
     return 1 if failures else 0
 
@@ -86,7 +89,8 @@ def credit_command(args):
     from . import credit
 
     at_least(8, length=args.length)
-    at_least(1, steps=args.steps, episodes=args.episodes)
+    at_least(args.length + 1, steps=args.steps)  # an episode at least
+    at_least(1, episodes=args.episodes)
     options = args.length, args.steps, args.episodes, args.runs
     studies = [credit.study(mode, *options) for mode in credit.MODES]
     return show(credit.report, studies, args.out or Path("docs/results/credit"))

@@ -1,5 +1,6 @@
 """A run directory: what is written there, and how to read it back."""
 
+import contextlib
 import csv
 import json
 import os
@@ -7,13 +8,47 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..extras import require
 from .checkpoint import atomic_write
 
 WINDOW = 100  # episodes that a return is averaged over
+LOCK = ".lock"
 
 
 class RunDirectoryError(ValueError):
     """A directory holds no run, or holds another one."""
+
+
+@contextlib.contextmanager
+def hold(directory, wait=False):
+    """Keep other processes from writing to a directory; the lock ends with this process.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+    wait : bool
+        Wait for another process that holds it.
+
+    Raises
+    ------
+    RunDirectoryError
+        If another process holds it.
+    """
+    if not directory.is_dir():  # nothing to hold; whoever wants to read there will say so
+        yield
+        return
+    filelock = require("filelock")
+    lock = filelock.FileLock(directory / LOCK, timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunDirectoryError(f"another process is writing to {directory}") from None
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Table:

@@ -20,6 +20,7 @@ from . import checkpoint, configs, plots
 from .loop import transitions
 from .results import (
     EPISODE_COLUMNS,
+    LOCK,
     WINDOW,
     RunDirectoryError,
     Table,
@@ -87,7 +88,8 @@ class Run:
 
     def begin(self):
         """Make the directory, which must not hold anything yet."""
-        if self.directory.is_file() or (self.directory.is_dir() and any(self.directory.iterdir())):
+        held = self.directory.is_dir() and {path.name for path in self.directory.iterdir()} - {LOCK}
+        if self.directory.is_file() or held:
             raise RunDirectoryError(
                 f"{self.directory} is not empty: resume the run in it, or name another directory"
             )

@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells import rtu
+from ..settings import SettingError, pattern
 from . import configs, sweep
 from .checkpoint import atomic_write
-from .results import read_episodes
+from .results import RunDirectoryError, hold, read_episodes
 
 METHODS = {
     "RTU RTRL": ("rtu", "rtrl"),
@@ -89,6 +90,12 @@ def memory_chain_cells():
     ]
 
 
+def contrast_cells():
+    """List where the published contrast would be: the published ring, far beyond its reach."""
+    methods = "RTU RTRL", "RTU TBPTT(1)"
+    return [Cell("actor-critic", method, 0.8, "published", 64) for method in methods]
+
+
 def storing_cells(length, units):
     """List the methods for a task in which what to store must be learned, by few units."""
     return [
@@ -113,6 +120,9 @@ class Study(NamedTuple):
 STUDIES = {
     "memory-chain": Study(
         memory_chain_cells, "memory-chain", {"agent.discount": 0.999}, steps=300_000
+    ),
+    "memory-chain-500k": Study(  # as many steps as Farr 2026 take
+        contrast_cells, "memory-chain", {"agent.discount": 0.999}, steps=500_000
     ),
     "distractors": Study(
         partial(storing_cells, length=16, units=8),
@@ -173,12 +183,13 @@ def plan(cells, results):
     """List ``(cell, seed)`` of the runs still to make, the most telling first.
 
     Every cell gets 5 seeds, and 10 if some of the first 5 solve it and some do not. A cell
-    that its neighbours decide (see :func:`implied`) gets no more than it has.
+    that its neighbours decide (see :func:`implied`) gets no more than it has, unless it is
+    one of those that the study's claim is about: nothing else speaks for them.
     """
     by_cell = group(results)
     wanted = []
     for cell in cells:
-        if implied(cell, by_cell) is not None:
+        if implied(cell, by_cell) is not None and not claimed(cell):
             continue
         known = {result.seed: result.solved for result in by_cell.get(cell, ())}
         close = len(known) >= SEEDS and 0 < sum(known.values()) < len(known)
@@ -189,6 +200,11 @@ def plan(cells, results):
         lines.setdefault(cell.line, []).append(cell)
         place[cell] = len(lines[cell.line]) - 1
     return sorted(wanted, key=lambda run: lateness(*run, place[run[0]]))
+
+
+def claimed(cell):
+    """Whether a cell is of the line that is claimed to be solved at every length."""
+    return cell.line == Cell("actor-critic", "RTU RTRL", 0.8, "long", 0, cell.units)
 
 
 def lateness(cell, seed, place):
@@ -259,6 +275,22 @@ def unanimous(runs, otherwise=None):
     return None
 
 
+def to_do(study, out, only=""):
+    """List ``(cell, seed)`` of the runs still to make, of those whose name contains ``only``.
+
+    Raises
+    ------
+    SettingError
+        If ``only`` is no regular expression, or fits no run of the study.
+    """
+    chosen, cells = pattern("only", only), STUDIES[study].cells()
+    every = (job_name(cell, seed) for cell in cells for seed in range(SEEDS_IF_CLOSE))
+    if not any(map(chosen.search, every)):
+        raise SettingError(f"only must fit a run of {study}, and {only!r} fits none")
+    wanted = plan(cells, read(out / "runs.csv"))
+    return [run for run in wanted if chosen.search(job_name(*run))]
+
+
 def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=None):
     """Make the runs of a study that are still to make.
 
@@ -288,12 +320,7 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
     out.mkdir(parents=True, exist_ok=True)
     failures = {}
     while minutes is None or time.monotonic() - began < 60 * minutes:
-        results = read(out / "runs.csv")
-        todo = [
-            (cell, seed)
-            for cell, seed in plan(STUDIES[study].cells(), results)
-            if re.search(only, job_name(cell, seed)) and job_name(cell, seed) not in failures
-        ][: 4 * workers]
+        todo = [r for r in to_do(study, out, only) if job_name(*r) not in failures][: 4 * workers]
         if not todo:
             break
         cells = {job_name(*run): run for run in todo}
@@ -303,6 +330,9 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
 
         def keep(job, summary, cells=cells):
             episodes = read_episodes(runs / job.name / "episodes.csv")
+            if len(episodes.step) != summary["episodes"]:
+                message = f"{runs / job.name} has lost episodes: delete it and run it again"
+                raise RunDirectoryError(message)
             add(out / "runs.csv", result(*cells[job.name], summary, episodes))
 
         pool = lambda: sweep.local_pool(workers)  # noqa: E731
@@ -323,37 +353,40 @@ COLUMNS = (*Cell._fields, *Result._fields[1:])
 
 
 def read(path):
-    """Read runs.csv; an absent file holds no runs."""
+    """Read runs.csv; an absent file holds no runs.
+
+    Raises
+    ------
+    RunDirectoryError
+        If a row is damaged.
+    """
     if not path.exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        Result(
-            Cell(r["agent"], r["method"], float(r["trace_decay"]), r["ring"], *ints(r)),
-            int(r["seed"]),
-            float(r["final_return"]),
-            int(r["steps"]),
-            float(r["seconds"]),
-            tuple(map(float, r["curve"].split())),
-        )
-        for r in rows
-    ]
-
-
-def ints(row):
-    """Read a row's length and units."""
-    return int(row["length"]), int(row["units"])
+        header, *rows = list(csv.reader(file)) or [[]]
+    if tuple(header) != COLUMNS:
+        raise RunDirectoryError(f"{path} is damaged: its first line is not {','.join(COLUMNS)}")
+    results = []
+    for number, row in enumerate(rows, 2):
+        try:
+            agent, method, decay, ring, length, units, seed, final, steps, seconds, curve = row
+            cell = Cell(agent, method, float(decay), ring, int(length), int(units))
+            rest = int(seed), float(final), int(steps), float(seconds)
+            results.append(Result(cell, *rest, tuple(map(float, curve.split()))))
+        except ValueError as error:
+            raise RunDirectoryError(f"{path}, line {number}, is damaged: {error}") from None
+    return results
 
 
 def add(path, result):
     """Add one run to runs.csv, kept in order so that two people's rows merge."""
-    results = {(r.cell, r.seed): r for r in [*read(path), result]}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for key in sorted(results):
-        r = results[key]
-        row = (*r.cell, r.seed, r.final_return, r.steps, round(r.seconds, 1))
-        writer.writerow((*row, " ".join(map(str, r.curve))))
-    atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+    with hold(path.parent, wait=True):
+        results = {(r.cell, r.seed): r for r in [*read(path), result]}
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for key in sorted(results):
+            r = results[key]
+            row = (*r.cell, r.seed, r.final_return, r.steps, round(r.seconds, 1))
+            writer.writerow((*row, " ".join(map(str, r.curve))))
+        atomic_write(path, lambda file: file.write(text.getvalue().encode()))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..extras import require
 from ..settings import SettingError
 from . import configs, runner
-from .results import RunDirectoryError, read_json
+from .results import RunDirectoryError, hold, read_json
 
 ATTEMPTS = 3  # for a run whose process was lost
 
@@ -45,15 +45,22 @@ def run_job(job, directory):
     Raises
     ------
     RunDirectoryError
-        If the directory holds a run with other settings.
+        If the directory holds a run with other settings, or another process makes this run.
     """
     path = Path(directory) / job.name
+    path.mkdir(parents=True, exist_ok=True)
+    with hold(path):
+        return begin_or_go_on(job, path)
+
+
+def begin_or_go_on(job, path):
+    """Do the work of :func:`run_job` in a directory that no other process writes to."""
     if not (path / "config.json").exists():
         for leftover in path.glob(".config.json.part"):  # of a process killed at once
             leftover.unlink()
         return runner.execute(runner.Run(job.experiment, path, job.preset), quiet=True)
     if read_json(path / "config.json")["settings"] != configs.to_dict(job.experiment):
-        raise RunDirectoryError(f"{path} holds a run with other settings")
+        raise RunDirectoryError(f"{path} holds a run with other settings: name another directory")
     if (path / "summary.json").exists():
         summary = read_json(path / "summary.json")
         if summary["complete"]:
@@ -148,14 +155,17 @@ def execute(jobs, directory, pool=None, quiet=False, finished=None):
                     lost.append(job)  # this or another run's process died: all begin anew
                     if attempt < ATTEMPTS - 1:
                         continue
+                if finished and not isinstance(outcome, BaseException):
+                    try:
+                        finished(job, outcome)
+                    except RunDirectoryError as damage:
+                        outcome = damage
                 bar.update()
                 if isinstance(outcome, BaseException):
                     failures[job.name] = f"{type(outcome).__name__}: {outcome}"
                     bar.set_postfix_str(f"{len(failures)} failed")
                 else:
                     summaries[job.name] = outcome
-                    if finished:
-                        finished(job, outcome)
             waiting = lost
             if not waiting:
                 break
