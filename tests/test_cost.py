@@ -29,6 +29,13 @@ def test_memory_carried_grows_as_the_theory_says():
         assert ratios == pytest.approx([2.0**power] * 2, rel=0.1), name
 
 
+def test_the_table_shows_kilobytes_of_float32_at_the_greatest_width_that_all_have():
+    costs = cost.measure(5, {"a": ("feedforward", (4, 8, 16)), "b": ("rtu", (4, 8))})
+    first = costs[0]
+    assert (first.parameters, first.kilobytes) == (32, pytest.approx(2 * 32 * 4 / 1000))
+    assert "at width 8" in cost.table(costs, dict.fromkeys("ab", (1.0,) * 4))
+
+
 def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch):
     small = {label: (name, (4, 8)) for label, (name, _) in cost.MEASURED.items()}
     monkeypatch.setattr(cost, "MEASURED", small)

@@ -63,6 +63,18 @@ def test_credit_of_tbptt1_and_of_the_rest_is_the_decayed_gradient_of_that_step_a
     assert_close(measured.rest, of_others * decays)
 
 
+def test_a_measure_averages_over_steps_and_episodes_geometrically(monkeypatch):
+    def follow(network, observations, j, decay):
+        weights = 5.0 * (len(observations) + j) ** -np.arange(len(observations) - j, dtype=float)
+        return credit.Credit(weights, 2 * weights, np.stack([weights, weights], 1))
+
+    monkeypatch.setattr(credit, "follow", follow)
+    found = credit.measure(None, [np.zeros((6, 1)), np.zeros((6, 1))], DECAY)
+    assert_close(found.recurrent, np.sqrt(6.0 * 7.0) ** -np.arange(4))  # steps 0 and 1, ages 0 to 3
+    assert_close(found.rest, found.recurrent)
+    assert_close(found.units[:, 1], found.recurrent)
+
+
 def test_the_prediction_is_the_sum_that_it_stands_for():
     lam, gl = np.array([0.95 * np.exp(0.3j), 0.4 * np.exp(2j)]), 0.8
     units = np.ones((6, 2))
@@ -90,3 +102,4 @@ def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch)
     shown = capsys.readouterr().out
     assert "exact RTRL" in shown and "TBPTT(1)" in shown
     assert cli.main(["credit", "--length", "2"]) == 2
+    assert cli.main(["credit", "--length", "8", "--steps", "8"]) == 2

@@ -1,11 +1,14 @@
 """KMemoryChain, FlaggedRecall and trace conditioning."""
 
+import itertools
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
 from streamrl_np.envs import flagged_recall, k_memory_chain, trace_conditioning
+from streamrl_np.experiments import configs, loop
 from streamrl_np.settings import SettingError
 
 
@@ -92,3 +95,26 @@ def test_settings_are_checked():
         k_memory_chain.KMemoryChain(0)
     with pytest.raises(SettingError, match="interval must be a whole number, at least 6, got 3"):
         trace_conditioning.Config(interval=3)
+
+
+def return_error(cell, steps=12_000, measured=3_000):
+    """Let TD(λ) learn; the mean squared error of v by the true return, relative to its variance."""
+    small = {"cell.name": cell, "cell.units": "32", "network.width": "16"}
+    experiment = configs.build("trace-conditioning", {**small, "normalize.rewards": "false"})
+    assert experiment.agent.discount == 1 - 1 / experiment.env.interval
+    env = experiment.make_env()
+    agent = experiment.make_agent(env, np.random.default_rng(0))
+    live = loop.transitions(env, agent, *experiment.make_normalizers(2), seed=0)
+    rewards, values = np.array(
+        [(t.reward, t.update.value) for t in itertools.islice(live, steps)]
+    ).T
+    returns = np.zeros(steps + 1)
+    for t in reversed(range(steps)):
+        returns[t] = rewards[t] + experiment.agent.discount * returns[t + 1]
+    last = slice(steps - 100 - measured, steps - 100)  # what follows is known for 100 steps
+    return np.mean((values[last] - returns[last]) ** 2) / returns[last].var()
+
+
+def test_td_with_a_memory_foresees_the_stimulus_and_without_one_it_cannot():
+    assert return_error("rtu") < 0.4
+    assert return_error("feedforward") > 0.9

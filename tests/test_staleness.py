@@ -108,6 +108,13 @@ def test_learning_makes_sensitivities_stale_and_the_correction_less_so():
     assert none.mean() > 1e-6 and unit.mean() < none.mean() / 2
 
 
+def test_the_table_shows_the_first_and_the_last_fifth():
+    distances = {form: np.arange(10.0) for form in staleness.FORMS}
+    measured = staleness.Staleness(4, np.arange(10), distances, np.zeros(100))
+    rows = staleness.table([measured]).splitlines()[2:4]
+    assert "first fifth | 5.00e-01" in rows[0] and "last fifth | 8.50e+00" in rows[1]
+
+
 def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch):
     measure = staleness.measure
     monkeypatch.setattr(staleness, "measure", lambda delay, steps: measure(delay, 1500, SMALL, 1))

@@ -109,6 +109,15 @@ def test_what_a_cell_runs_with():
     assert study.job("memory-chain", memoryless, 0).experiment.run.steps == 100_000
 
 
+def test_what_the_tables_rest_on():
+    experiment = study.job("memory-chain", CELL, 0).experiment
+    assert (experiment.run.stop_return, experiment.agent.discount) == (0.9, 0.999)
+    assert [r.solved for r in results(CELL, 0.5, 0.51)] == [False, True], "above, not at"
+    assert study.unanimous(results(CELL, *[0.0] * 4)) is None
+    assert study.unanimous(results(CELL, *[0.0] * 5)) is False
+    assert study_report.entry(CELL, study.group(results(CELL, 0.9, 0.1))).endswith("<br>+0.50")
+
+
 def test_wilson_interval():
     """Against values of the textbook formula: 0 of 5 and 8 of 10."""
     assert study_report.wilson(0, 5) == pytest.approx((0.0, 0.43449), abs=1e-4)

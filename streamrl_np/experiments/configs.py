@@ -135,7 +135,7 @@ def flagged_recall_experiment(env=None):
 
 
 def trace_conditioning_experiment(env=None):
-    """Stream TD(λ) on trace conditioning, with γ = 1 − 1/interval."""
+    """Stream TD(λ) on trace conditioning; it predicts, and the return is always the same."""
     env = env or trace_conditioning.Config()
     return Experiment(
         env=env,
