@@ -34,8 +34,8 @@ def main(arguments=None):
     except NonFiniteError as error:
         print(f"streamrl_np: stopped: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("streamrl_np: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(": ".join(["streamrl_np", "interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
 
 

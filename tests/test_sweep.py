@@ -1,6 +1,8 @@
 """Sweeps: finished runs are skipped, killed ones go on, a failure stays alone."""
 
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -74,7 +76,8 @@ def test_workers_end_with_the_sweep_that_is_killed(tmp_path):
     while len(list(tmp_path.rglob("checkpoint.npz"))) < 2:
         assert time.monotonic() < end
         time.sleep(0.05)
-    workers = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    tasks = Path(f"/proc/{parent.pid}/task").glob("*/children")
+    workers = [child for task in tasks for child in task.read_text().split()]
     assert len(workers) >= 2 and all(map(alive, workers))
     parent.kill()
     parent.wait()
@@ -108,6 +111,46 @@ def test_a_killed_worker_costs_no_run(tmp_path):
     first, second = ((path / "episodes.csv").read_bytes() for path in both)
     assert first == second
     assert read_json(tmp_path / "seed1" / "summary.json")["complete"]
+
+
+def crash_or_not(job, directory):
+    """Stand in for a run; the one of seed 0 takes its process with it."""
+    if job.experiment.run.seed == 0:
+        os._exit(139)
+    return {"complete": True}
+
+
+@pytest.mark.slow
+def test_a_run_that_always_takes_its_process_down_takes_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "run_job", crash_or_not)
+    jobs = [job(seed) for seed in range(4)]
+    summaries, failures = sweep.execute(jobs, tmp_path, two_workers, quiet=True)
+    assert sorted(summaries) == ["seed1", "seed2", "seed3"]
+    assert list(failures) == ["seed0"] and "BrokenProcessPool" in failures["seed0"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals a group of processes")
+def test_ctrl_c_begins_no_further_run_and_the_same_command_goes_on(tmp_path):
+    line = [sys.executable, "-m", "streamrl_np", "sweep", "memory-chain", "--seeds", "0-3"]
+    line += ["--workers", "2", "--quiet", "--out", str(tmp_path), "--steps", "40000", "--set"]
+    line += ["cell.units=4", "network.width=6", "env.length=3"]
+    heed = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
+    parent = subprocess.Popen(
+        line, start_new_session=True, preexec_fn=heed, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 60
+    while len(list(tmp_path.rglob("checkpoint.npz"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    time.sleep(0.5)
+    os.killpg(parent.pid, signal.SIGINT)
+    error = parent.communicate()[1]
+    assert parent.returncode == 130
+    assert "interrupted: the same command goes on where this one stopped" in error
+    runs = [path.parent for path in tmp_path.rglob("config.json")]
+    assert len(runs) == 2
+    assert not any(read_json(path / "summary.json")["complete"] for path in runs)
 
 
 def test_names_must_differ(tmp_path):

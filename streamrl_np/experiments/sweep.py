@@ -45,11 +45,11 @@ def run_job(job, directory):
     Raises
     ------
     RunDirectoryError
-        If the directory holds a run with other settings, or another process makes this run.
+        If the directory holds a run with other settings.
     """
     path = Path(directory) / job.name
     path.mkdir(parents=True, exist_ok=True)
-    with hold(path):
+    with hold(path, wait=True):  # for one that was orphaned, or another sweep's
         return begin_or_go_on(job, path)
 
 
@@ -82,17 +82,55 @@ def end_with_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
+class Processes(concurrent.futures.ThreadPoolExecutor):
+    """An executor that gives each run a process of its own, so that one that dies dies alone.
+
+    A run whose process died is taken up again, ``ATTEMPTS`` times in all; one that was
+    interrupted is the last to begin.
+    """
+
+    def __init__(self, workers):
+        super().__init__(workers)
+        self.stopped = threading.Event()
+
+    def submit(self, function, *arguments):
+        """Schedule ``function(*arguments)``, which returns a run's summary."""
+        return super().submit(self.call, function, arguments)
+
+    def call(self, function, arguments):
+        """Call a function in a new process."""
+        context = multiprocessing.get_context("spawn")
+        for attempt in range(ATTEMPTS):
+            if self.stopped.is_set():
+                raise concurrent.futures.CancelledError
+            process = concurrent.futures.ProcessPoolExecutor(1, context, end_with_parent)
+            try:
+                with process:
+                    summary = process.submit(function, *arguments).result()
+            except concurrent.futures.BrokenExecutor:
+                if attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                if not summary["complete"]:
+                    self.stopped.set()
+                return summary
+
+    def shutdown(self, wait=True, *, cancel_futures=False):
+        """Begin no further run; runs that have begun go on to their end."""
+        self.stopped.set()
+        super().shutdown(wait, cancel_futures=cancel_futures)
+
+
 @contextlib.contextmanager
 def local_pool(workers):
     """Open a pool of processes, each with one thread for linear algebra."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # inherited by the processes that start now
-    context = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, context, end_with_parent)
+    pool = Processes(workers)
     try:
         yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
@@ -116,8 +154,14 @@ def dask_pool(address):
         client = distributed.Client(address, timeout="10s")
     except (OSError, ValueError, TypeError) as problem:
         raise SettingError(f"there is no Dask scheduler at {address!r}: {problem}") from None
-    with client, client.get_executor(pure=False) as pool:
-        yield pool
+    with client:
+        pool = client.get_executor(pure=False)
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False)  # what has not begun never will
+            raise
+        pool.shutdown()
 
 
 def execute(jobs, directory, pool=None, quiet=False, finished=None):
@@ -141,42 +185,38 @@ def execute(jobs, directory, pool=None, quiet=False, finished=None):
         Name to summary of the runs that ended well.
     failures : dict
         Name to what went wrong, of the others; one failing run takes no other down.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If a run was interrupted; no further one begins.
     """
     names = [job.name for job in jobs]
     if len(set(names)) < len(names):
         raise ValueError("two jobs have the same name")
     pool = pool or (lambda: local_pool(os.cpu_count()))
-    summaries, failures, waiting = {}, {}, list(jobs)
-    with require("tqdm").tqdm(total=len(jobs), unit=" runs", disable=quiet) as bar:
-        for attempt in range(ATTEMPTS):
-            lost = []
-            for job, outcome in outcomes(waiting, directory, pool):
-                if isinstance(outcome, concurrent.futures.BrokenExecutor):
-                    lost.append(job)  # this or another run's process died: all begin anew
-                    if attempt < ATTEMPTS - 1:
-                        continue
-                if finished and not isinstance(outcome, BaseException):
-                    try:
-                        finished(job, outcome)
-                    except RunDirectoryError as damage:
-                        outcome = damage
-                bar.update()
-                if isinstance(outcome, BaseException):
-                    failures[job.name] = f"{type(outcome).__name__}: {outcome}"
-                    bar.set_postfix_str(f"{len(failures)} failed")
-                else:
-                    summaries[job.name] = outcome
-            waiting = lost
-            if not waiting:
-                break
-    return summaries, failures
-
-
-def outcomes(jobs, directory, pool):
-    """Yield ``(job, summary or exception)`` as runs end."""
+    summaries, failures = {}, {}
     if not jobs:
-        return
-    with pool() as workers:
-        futures = {workers.submit(run_job, job, directory): job for job in jobs}
-        for future in concurrent.futures.as_completed(futures):
-            yield futures[future], future.exception() or future.result()
+        return summaries, failures
+    bar = require("tqdm").tqdm(total=len(jobs), unit=" runs", disable=quiet)
+    try:
+        with bar, pool() as workers:
+            futures = {workers.submit(run_job, job, directory): job for job in jobs}
+            for future in concurrent.futures.as_completed(futures):
+                job = futures[future]
+                try:
+                    summary = future.result()
+                    if not summary["complete"]:
+                        raise KeyboardInterrupt  # in the run's own process
+                    if finished:
+                        finished(job, summary)
+                    summaries[job.name] = summary
+                except concurrent.futures.CancelledError:
+                    raise KeyboardInterrupt from None
+                except Exception as problem:
+                    failures[job.name] = f"{type(problem).__name__}: {problem}"
+                    bar.set_postfix_str(f"{len(failures)} failed")
+                bar.update()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where this one stopped") from None
+    return summaries, failures
