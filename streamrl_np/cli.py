@@ -201,7 +201,7 @@ def show_command(args):
     from .experiments import plots
     from .experiments.results import moving_average, read_episodes, read_json
 
-    config = read_json(args.directory / "config.json")
+    config = read_json(args.directory / "config.json", "experiment", "seed")
     episodes = read_episodes(args.directory / "episodes.csv")
     title = f"{config['experiment']}, seed {config['seed']}"
     print(title)
@@ -224,7 +224,6 @@ def sweep_command(args):
     import os
 
     from .experiments import curves, grids, sweep
-    from .experiments.results import hold
 
     if args.workers is not None and args.workers < 1:
         raise SettingError(f"workers must be a whole number, at least 1, got {args.workers}")
@@ -234,18 +233,20 @@ def sweep_command(args):
         pool = functools.partial(sweep.local_pool, args.workers or os.cpu_count())
     directory = (args.out or Path("sweeps") / grids.slug(args.name)).absolute()
     seeds = grids.parse_seeds(args.seeds)
-    known = curves.finished(directory)
+    settings = settings_of(args)
+    if "run.seed" in settings:
+        raise SettingError("run.seed is what --seeds sets, got it in --set")
+    known, made = curves.known(directory)
     summaries, failures = grids.run(
-        args.name, directory, seeds, pool, settings_of(args), args.only, args.quiet, known
+        args.name, directory, seeds, pool, settings, args.only, args.quiet, known, made
     )
     print(f"{len(summaries)} of {len(summaries) + len(failures)} runs finished")
-    if known:
-        print(f"{len(known)} finished runs were known from {directory / 'curves.csv'}")
+    if made:
+        print(f"{len(made)} finished runs were known from {directory / 'curves.csv'}")
     for name, problem in failures.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
-    if summaries or known:
-        with hold(directory, wait=True):
-            print(*curves.draw(directory), sep="\n")
+    if summaries or made:
+        draw_sweep(directory)
     return 1 if failures else 0
 
 
@@ -269,14 +270,22 @@ def watch_command(args):
 
 def plot_command(args):
     """Draw a sweep's learning curves and write its table."""
+    table = draw_sweep(args.directory)
+    print(f"\n{table.read_text(encoding='utf-8')}")
+    return 0
+
+
+def draw_sweep(directory):
+    """Draw a sweep, print what was written and what was left out; returns the table's path."""
     from .experiments import curves
     from .experiments.results import hold
 
-    with hold(args.directory, wait=True):
-        written = curves.draw(args.directory)
-    print((args.directory / "table.md").read_text(encoding="utf-8"))
+    with hold(directory, wait=True):
+        written, damaged = curves.draw(directory)
     print(*written, sep="\n")
-    return 0
+    for name, problem in damaged.items():
+        print(f"left out: {name}: {problem}", file=sys.stderr)
+    return directory / "table.md"
 
 
 def bench_command(args):
@@ -295,6 +304,8 @@ def bench_command(args):
         raise SettingError(f"repeats must be a whole number, at least 10, got {args.repeats}")
     if args.experiment:
         return bench_experiment(args)
+    if args.set:
+        raise SettingError("--set is for a step of an experiment: name one with --experiment")
     dtype = np.dtype(args.dtype)
     result = bench.measure(dtype=dtype, repeats=args.repeats)
     print(f"one agent step, RTU 192, features 64, two networks, 2 actions, {dtype}")

@@ -96,6 +96,11 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 48 <= hits <= 60
 
 
+def test_the_interval_of_few_seeds_is_from_the_least_to_the_greatest():
+    values = np.array([3.0, 1.0, 2.0, 9.0])
+    assert curves.interval(values, np.random.default_rng(0)) == (1.0, 9.0)
+
+
 def test_a_curve_averages_within_parts_and_repeats_where_nothing_ended():
     step = np.array([10, 20, 1000, 1001])
     episodes = Episodes(step, np.arange(4), np.array([1.0, 3.0, 5.0, 7.0]), np.ones(4, int))
@@ -153,8 +158,9 @@ def test_a_sweep_from_the_command_line(tmp_path, capsys):
     fresh.mkdir()
     shutil.copy(out / "curves.csv", fresh)
     arguments[arguments.index(str(elsewhere))] = str(fresh)
-    assert cli.main([*arguments, "cell.units=5"]) == 0, "other settings are other runs"
-    assert "6 of 6 runs finished" in capsys.readouterr().out
+    assert cli.main([*arguments, "cell.units=5"]) == 2, "other settings are other runs"
+    assert "with other settings: name another directory with --out" in capsys.readouterr().err
+    assert [path.name for path in fresh.iterdir()] == ["curves.csv"]
 
 
 def test_arms_stand_in_the_sweeps_order_whichever_ran_first(tmp_path):
@@ -164,15 +170,89 @@ def test_arms_stand_in_the_sweeps_order_whichever_ran_first(tmp_path):
     header = "experiment,arm,seed,settings,steps,finished,speed,final,curve\n"
     (tmp_path / "curves.csv").write_text(header + "".join(lines))
     backwards = [arm.label for arm in reversed(arms)]
-    assert [row.arm for row in curves.rows(tmp_path)] == backwards, "the file is all there is"
+    assert [row.arm for row in curves.rows(tmp_path)[0]] == backwards, "the file is all there is"
     grids.write_index(tmp_path, "mujoco", arms[1:2], [0])
-    assert [row.arm for row in curves.rows(tmp_path)] == [arm.label for arm in arms]
+    assert [row.arm for row in curves.rows(tmp_path)[0]] == [arm.label for arm in arms]
 
 
 def test_a_damaged_file_of_curves_is_named(tmp_path):
-    (tmp_path / "curves.csv").write_text("experiment,arm\nx,y\n")
-    with pytest.raises(RunDirectoryError, match=r"curves\.csv is damaged"):
-        curves.read(tmp_path)
+    header = "experiment,arm,seed,settings,steps,finished,speed,final,curve\n"
+    for text in "experiment,arm\nx,y\n", f"{header}x,y,0", f"{header}x,y,0,f,1,1,1,1,0.5 0.5\n":
+        (tmp_path / "curves.csv").write_text(text)
+        with pytest.raises(RunDirectoryError, match=r"curves\.csv is damaged"):
+            curves.read(tmp_path)
+
+
+def tiny_sweep(directory, seeds, *arguments):
+    line = ["sweep", "memory-chain", "--seeds", seeds, "--quiet", "--out", str(directory)]
+    return cli.main([*line, "--steps", "600", "--set", *SMALL, "env.length=3", *arguments])
+
+
+@pytest.mark.slow
+def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys):
+    assert tiny_sweep(tmp_path, "0-4") == 0
+    seeds = [tmp_path / "memory-chain" / "agent" / f"seed{i}" for i in range(5)]
+    (seeds[0] / "config.json").write_text("[]")
+    (seeds[1] / "summary.json").write_text("{}")
+    (seeds[2] / "episodes.csv").write_bytes(b"\0" * 5000)
+    lines = (seeds[3] / "episodes.csv").read_text().splitlines(keepends=True)
+    (seeds[3] / "episodes.csv").write_text("".join(lines[:-1]))
+    (tmp_path / "curves.csv").unlink()
+    capsys.readouterr()
+    assert cli.main(["plot", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.count("left out: ") == 3 and len(shown.err) < 3000
+    assert "config.json is damaged: it lacks settings" in shown.err
+    assert "| memory-chain | agent | 2 | 600 |" in shown.out
+    assert tiny_sweep(tmp_path, "0-4") == 1
+    shown = capsys.readouterr()
+    assert "1 of 5 runs finished" in shown.out
+    assert "has lost episodes: delete it and run it again" in shown.err
+    for text in "{}", "[]":
+        (tmp_path / "sweep.json").write_text(text)
+        assert cli.main(["plot", str(tmp_path)]) == 2
+        assert "sweep.json is damaged: it lacks runs" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_runs_of_other_settings_or_lengths_are_no_seeds_of_one_arm(tmp_path, capsys):
+    assert tiny_sweep(tmp_path, "0") == 0
+    for more in ["cell.units=5"], ["run.dtype=float64"]:
+        assert tiny_sweep(tmp_path, "1", *more) == 2
+        assert "with other settings: name another directory" in capsys.readouterr().err
+    assert tiny_sweep(tmp_path, "0", "run.seed=5") == 2
+    assert "run.seed is what --seeds sets" in capsys.readouterr().err
+    run = tmp_path / "memory-chain" / "agent" / "seed0"
+    assert cli.main(["run", "--resume", str(run), "--steps", "900", "--quiet"]) == 0
+    assert cli.main(["plot", str(tmp_path)]) == 2
+    assert "differ in their settings" in capsys.readouterr().err
+    (tmp_path / "curves.csv").unlink()
+    assert cli.main(["plot", str(tmp_path)]) == 0
+    assert "| memory-chain | agent | 1 | 900 |" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_an_unfinished_run_counts_as_one(tmp_path, capsys):
+    assert tiny_sweep(tmp_path, "0-1") == 0
+    run = tmp_path / "memory-chain" / "agent" / "seed1"
+    lines = (run / "episodes.csv").read_text().splitlines(keepends=True)
+    (run / "episodes.csv").write_text("".join(lines[:10]))
+    (run / "summary.json").unlink()
+    (tmp_path / "curves.csv").unlink()
+    capsys.readouterr()
+    ((arm,),) = curves.read(tmp_path).values()
+    assert (arm.finished, arm.unfinished, len(arm.finals)) == (1, 1, 1)
+    assert not np.isnan(arm.curves).any()
+    assert cli.main(["plot", str(tmp_path)]) == 0
+    assert "| agent | 1 + 1 unfinished | 600 |" in capsys.readouterr().out
+    (tmp_path / "memory-chain" / "agent" / "seed0" / "summary.json").unlink()
+    (tmp_path / "curves.csv").unlink()
+    assert cli.main(["plot", str(tmp_path)]) == 0
+    assert "| agent | 0 + 2 unfinished | 600 | | | |" in capsys.readouterr().out
+    shutil.rmtree(tmp_path / "memory-chain")
+    (tmp_path / "curves.csv").unlink()
+    assert cli.main(["plot", str(tmp_path)]) == 2
+    assert "holds no run in which an episode has ended" in capsys.readouterr().err
 
 
 def test_a_fingerprint_tells_settings_apart_but_not_seeds():

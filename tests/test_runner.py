@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -56,8 +57,13 @@ def test_no_two_processes_write_to_one_run(tmp_path, capsys):
     with results.hold(tmp_path / "run"):
         assert cli.main(["run", "--resume", str(tmp_path / "run"), "--steps", "900"]) == 2
         assert "another process is writing to" in capsys.readouterr().err
-        with pytest.raises(results.RunDirectoryError, match="another process"):
-            sweep.run_job(sweep.Job("run", small(500), "memory-chain"), tmp_path)
+        job, done = sweep.Job("run", small(500), "memory-chain"), []
+        thread = threading.Thread(target=lambda: done.append(sweep.run_job(job, tmp_path)))
+        thread.start()
+        thread.join(0.5)
+        assert not done, "a sweep waits"
+    thread.join(30)
+    assert done[0]["complete"]
     assert cli.main(["run", "--resume", str(tmp_path / "run"), "--steps", "900", "--quiet"]) == 0
 
 
@@ -177,6 +183,33 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     again = runner.load(tmp_path / "run")
     assert again.progress.step == 1500
     again.close()
+
+
+@pytest.mark.parametrize("first", [1, 7])
+def test_an_environment_that_gives_a_nan_is_named_and_not_the_agent(first, tmp_path):
+    run = runner.Run(small(), tmp_path / "run")
+    look, seen = run.observe.look, itertools.count(1)
+
+    class Spoiled(type(run.observe)):
+        def __call__(self, raw):
+            return look(raw) * (np.nan if next(seen) == first else 1.0)
+
+    run.observe.__class__ = Spoiled
+    with pytest.raises(NonFiniteError, match=r"after step \d+: the (next )?observation"):
+        runner.execute(run, quiet=True)
+
+
+def test_a_run_that_was_given_more_steps_keeps_them(tmp_path):
+    finish(tmp_path / "run", small(500))
+    more = runner.load(tmp_path / "run", steps=1500)
+    for step in more.steps():
+        if step == 900:
+            break
+    more.close()
+    summary = runner.execute(runner.load(tmp_path / "run"), quiet=True)
+    assert summary["steps"] == 1500 and summary["complete"]
+    finish(tmp_path / "whole", small(1500))
+    assert episodes(tmp_path / "run") == episodes(tmp_path / "whole")
 
 
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path):

@@ -12,6 +12,7 @@ from .results import RunDirectoryError, read_episodes, read_json
 
 POINTS = 100  # of a curve
 DRAWS = 2000  # of the bootstrap
+ENOUGH = 5  # seeds for a bootstrap
 FINAL = 100  # episodes that a final return is the mean of
 
 # least and greatest possible mean return, for the normalised scale
@@ -74,6 +75,9 @@ def iqm(values, axis=0):
 def interval(values, rng, level=0.95):
     """Compute a bootstrap interval of the interquartile mean over seeds.
 
+    Of fewer than ``ENOUGH`` seeds it would cover the truth far less often than it says (three
+    of four times with three seeds): then it is from the least to the greatest.
+
     Parameters
     ----------
     values : (seeds, …) ndarray
@@ -85,6 +89,8 @@ def interval(values, rng, level=0.95):
     -------
     low, high : (…) ndarray
     """
+    if len(values) < ENOUGH:
+        return values.min(0), values.max(0)
     chosen = rng.integers(len(values), size=(DRAWS, len(values)))
     draws = iqm(values[chosen], axis=1)
     tail = 100 * (1 - level) / 2
@@ -132,13 +138,19 @@ class Row(NamedTuple):
 
 
 class Line(NamedTuple):
-    """All seeds of one arm."""
+    """The runs of one arm: the finished ones, or all as long as none is."""
 
     label: str
-    seeds: list
+    finished: int  # runs
+    unfinished: int
     steps: int
-    curves: np.ndarray  # (seeds, POINTS)
-    finals: np.ndarray  # (seeds,) mean return of the last episodes
+    curves: np.ndarray  # (runs, POINTS)
+    finals: np.ndarray  # (runs,) mean return of the last episodes
+
+    @property
+    def count(self):
+        """Say how many runs there are: ``3``, ``2 + 1 unfinished``."""
+        return f"{self.finished}" + f" + {self.unfinished} unfinished" * (self.unfinished > 0)
 
 
 def rows(directory):
@@ -149,25 +161,35 @@ def rows(directory):
 
     Returns
     -------
-    list of Row
+    rows : list of Row
+    damaged : dict
+        Name to what is wrong, of the runs that cannot be read.
 
     Raises
     ------
     RunDirectoryError
-        If it holds no sweep.
+        If it holds no sweep, or two runs of one name with different settings.
     """
     index, thin = directory / grids.INDEX, directory / "curves.csv"
     if not index.exists() and not thin.exists():
         raise RunDirectoryError(f"{directory} holds no sweep: {grids.INDEX} is missing")
-    known = {row.name: row for row in read_rows(thin)} if thin.exists() else {}
-    about_sweep = read_json(index) if index.exists() else {"runs": {}}
+    found = {row.name: row for row in read_rows(thin)} if thin.exists() else {}
+    about_sweep = read_json(index, "runs", "arms") if index.exists() else {"runs": {}, "arms": []}
+    damaged = {}
     for name, about in about_sweep["runs"].items():
         if (directory / name / "episodes.csv").exists():
-            row = run_row(directory / name, about)
+            try:
+                row = run_row(directory / name, about)
+            except RunDirectoryError as error:
+                damaged[name] = error
+                continue
+            if row and name in found and found[name].settings != row.settings:
+                raise RunDirectoryError(f"{directory / name} and {thin} differ in their settings")
             if row:
-                known[name] = row
-    place = {tuple(arm): i for i, arm in enumerate(about_sweep.get("arms", []))}
-    return sorted(known.values(), key=lambda r: place.get((r.experiment, r.arm), len(place)))
+                found[name] = row
+    place = {tuple(arm): i for i, arm in enumerate(about_sweep["arms"])}
+    ordered = sorted(found.values(), key=lambda r: place.get((r.experiment, r.arm), len(place)))
+    return ordered, damaged
 
 
 def run_row(path, about):
@@ -175,10 +197,10 @@ def run_row(path, about):
     episodes = read_episodes(path / "episodes.csv")
     if len(episodes.step) == 0:
         return None
-    experiment = configs.from_dict(read_json(path / "config.json")["settings"])
+    experiment = configs.from_dict(read_json(path / "config.json", "settings")["settings"])
     finished, speed = False, float("nan")
     if (path / "summary.json").exists():
-        summary = read_json(path / "summary.json")
+        summary = read_json(path / "summary.json", "complete", "steps_per_second")
         finished, speed = summary["complete"], summary["steps_per_second"] or speed
     return Row(
         about["experiment"],
@@ -193,17 +215,21 @@ def run_row(path, about):
     )
 
 
-def finished(directory):
-    """Say which runs need not be made, though they are not in the directory.
+def known(directory):
+    """Say what runs a directory holds already, if it holds a sweep.
 
     Returns
     -------
-    dict of str
-        Name to fingerprint, of the finished runs that only ``curves.csv`` knows.
+    settings : dict of str
+        Name to fingerprint, of all runs.
+    made : set of str
+        Names of the finished runs that only ``curves.csv`` knows: they need not be made.
     """
-    path = directory / "curves.csv"
-    known = read_rows(path) if path.exists() else []
-    return {r.name: r.settings for r in known if r.finished and not (directory / r.name).exists()}
+    if not (directory / grids.INDEX).exists() and not (directory / "curves.csv").exists():
+        return {}, set()
+    found, _ = rows(directory)
+    made = {r.name for r in found if r.finished and not (directory / r.name).exists()}
+    return {r.name: r.settings for r in found}, made
 
 
 def read(directory):
@@ -214,8 +240,13 @@ def read(directory):
     dict
         Experiment to list of Line, in the order of the sweep.
     """
+    return lines_of(rows(directory)[0])
+
+
+def lines_of(found):
+    """Put rows together by experiment and arm."""
     groups = {}
-    for row in rows(directory):
+    for row in found:
         groups.setdefault(row.experiment, {}).setdefault(row.arm, []).append(row)
     return {
         experiment: [line(label, runs) for label, runs in labels.items()]
@@ -224,14 +255,27 @@ def read(directory):
 
 
 def line(label, runs):
-    """Put the runs of one arm together."""
-    runs = sorted(runs, key=lambda row: row.seed)
+    """Put the runs of one arm together.
+
+    Raises
+    ------
+    RunDirectoryError
+        If their settings differ.
+    """
+    if len({row.settings for row in runs}) > 1:
+        names = ", ".join(row.name for row in runs)
+        raise RunDirectoryError(
+            f"these are no seeds of one arm, for their settings differ: {names}"
+        )
+    finished = [row for row in runs if row.finished]
+    shown = sorted(finished or runs, key=lambda row: row.seed)
     return Line(
         label,
-        [row.seed for row in runs],
-        max(row.steps for row in runs),
-        np.array([row.curve for row in runs]),
-        np.array([row.final for row in runs]),
+        len(finished),
+        len(runs) - len(finished),
+        shown[0].steps,
+        np.array([row.curve for row in shown]),
+        np.array([row.final for row in shown]),
     )
 
 
@@ -240,20 +284,29 @@ def draw(directory):
 
     Returns
     -------
-    list of pathlib.Path
+    written : list of pathlib.Path
+    damaged : dict
+        Name to what is wrong, of the runs that were left out.
+
+    Raises
+    ------
+    RunDirectoryError
+        If there is nothing to draw.
     """
-    known = rows(directory)
-    groups = read(directory)
+    found, damaged = rows(directory)
+    if not found:
+        raise RunDirectoryError(f"{directory} holds no run in which an episode has ended")
+    groups = lines_of(found)
     written = []
     for experiment, lines in groups.items():
         path = directory / f"{grids.slug(experiment)}.png"
         draw_experiment(experiment, lines, path)
         written.append(path)
-    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(known)):
+    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(found)):
         path = directory / name
         atomic_write(path, lambda file, text=text: file.write(text.encode()))
         written.append(path)
-    return written
+    return written, damaged
 
 
 def draw_experiment(experiment, lines, path):
@@ -267,11 +320,11 @@ def draw_experiment(experiment, lines, path):
         x = (np.arange(POINTS) + 1) * arm.steps / POINTS
         known = ~np.isnan(arm.curves).any(axis=0)
         x, curves = x[known], arm.curves[:, known]
-        name = f"{arm.label} ({len(arm.seeds)})"
+        name = f"{arm.label} ({arm.count})"
         axes.plot(x, iqm(curves), color=colour, ls="--" if ceiling else "-", label=name)
-        if len(arm.seeds) > 1:
+        if len(curves) > 1:
             axes.fill_between(x, *interval(curves, rng), color=colour, alpha=0.2, lw=0)
-        if ceiling:
+        if ceiling and arm.finished:
             axes.axhline(iqm(arm.finals), color=colour, lw=0.8, ls=":")
     if experiment in PUBLISHED:
         draw_published(axes, experiment)
@@ -282,8 +335,11 @@ def draw_experiment(experiment, lines, path):
         axes.secondary_yaxis("right", functions=(there, back)).set_ylabel("normalised")
     axes.set(title=experiment, xlabel="environment steps", ylabel="return")
     title = "interquartile mean (seeds)"
-    if any(len(arm.seeds) > 1 for arm in lines):
+    counts = [len(arm.curves) for arm in lines]
+    if max(counts) >= ENOUGH:
         title += ", band: its 95 % bootstrap interval"
+    elif max(counts) > 1:
+        title += ", band: from the least to the greatest"
     handles, labels = axes.get_legend_handles_labels()
     plots.legend_below(figure, dict(zip(labels, handles, strict=True)), width=3.2, title=title)
     plots.save_figure(figure, path)
@@ -308,21 +364,24 @@ def draw_published(axes, experiment):
 
 
 def table(groups):
-    """Write every arm's final return as Markdown: interquartile mean and 95 % interval."""
+    """Write every arm's final return as Markdown: interquartile mean and interval."""
     rng = np.random.default_rng(0)
-    rows = ["| experiment | arm | seeds | steps | final return [95 %] | least | normalised |"]
+    rows = ["| experiment | arm | seeds | steps | final return [interval] | least | normalised |"]
     rows.append("|---|---|---|---|---|---|---|")
     for experiment, lines in groups.items():
         for arm in lines:
+            if not arm.finished:
+                rows.append(f"| {experiment} | {arm.label} | {arm.count} | {arm.steps} | | | |")
+                continue
             value = float(iqm(arm.finals))
             digits = 0 if abs(value) >= 100 else 3
             text = f"{value:.{digits}f}"
-            if len(arm.seeds) > 1:
+            if arm.finished > 1:
                 low, high = interval(arm.finals, rng)
                 text += f" [{low:.{digits}f}, {high:.{digits}f}]"
             scaled = f"{normalised(experiment, value):.2f}" if experiment in RANGES else ""
             least = f"{arm.finals.min():.{digits}f}"
-            cells = experiment, arm.label, len(arm.seeds), arm.steps, text, least, scaled
+            cells = experiment, arm.label, arm.count, arm.steps, text, least, scaled
             rows.append("| " + " | ".join(map(str, cells)) + " |")
         if experiment in PUBLISHED:
             streaming, ppo, frames = PUBLISHED[experiment]
@@ -332,7 +391,9 @@ def table(groups):
                 rows.append("| " + " | ".join(map(str, cells)) + " |")
     return (
         "\n".join(rows) + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
-        "interquartile mean over seeds with its 95 % bootstrap interval, and the least of them.\n"
+        "interquartile mean over seeds, and the least of them. Interval: of "
+        f"{ENOUGH} seeds or more a 95 % bootstrap interval of that mean, of fewer the least and "
+        "the greatest.\n"
     )
 
 
@@ -368,9 +429,9 @@ def read_rows(path):
                     r["finished"] == "1",
                     float(r["speed"]),
                     float(r["final"]),
-                    np.array(r["curve"].split(), dtype=float),
+                    np.array(r["curve"].split(), dtype=float).reshape(POINTS),
                 )
                 for r in csv.DictReader(file)
             ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RunDirectoryError(f"{path} is damaged: {error!r}") from None

@@ -253,10 +253,15 @@ def jobs(arms, seeds, settings=None):
     ]
 
 
+def arm_of(name):
+    """Cut the seed off a run's name."""
+    return name.rpartition("/")[0]
+
+
 def write_index(directory, name, arms, seeds):
     """Write or extend ``sweep.json``: the sweep's arms in order, and which run belongs to which."""
     path = directory / INDEX
-    runs = read_json(path)["runs"] if path.exists() else {}
+    runs = read_json(path, "runs")["runs"] if path.exists() else {}
     for arm in arms:
         for seed in seeds:
             about = {"experiment": arm.experiment, "label": arm.label, "seed": seed}
@@ -266,7 +271,7 @@ def write_index(directory, name, arms, seeds):
     write_json(path, {"sweep": name, "arms": order, "runs": runs})
 
 
-def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known=None):
+def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known=None, made=()):
     """Run a sweep, or what is left of it.
 
     Parameters
@@ -282,7 +287,9 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
         A regular expression that an arm's directory must contain.
     quiet : bool
     known : dict of str, optional
-        Runs that need not be made: a run's directory to the fingerprint of its settings.
+        The runs that the directory knows: a run's name to the fingerprint of its settings.
+    made : collection of str
+        Those of them that need not be made.
 
     Returns
     -------
@@ -292,7 +299,7 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
     Raises
     ------
     SettingError
-        If ``only`` matches no arm, or a setting is wrong.
+        If ``only`` matches no arm, a setting is wrong, or an arm has run with other settings.
     """
     wanted = pattern("only", only)
     chosen = [arm for arm in find(name) if wanted.search(arm.directory(0))]
@@ -300,7 +307,14 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
         names = ", ".join(arm.directory(0).removesuffix("/seed0") for arm in find(name))
         raise SettingError(f"only must match one of {names}, got {only!r}")
     todo = jobs(chosen, seeds, settings)  # every setting is checked before anything is written
-    known = known or {}
-    todo = [job for job in todo if known.get(job.name) != configs.fingerprint(job.experiment)]
+    settings_of = {arm_of(name): settings for name, settings in (known or {}).items()}
+    for job in todo:
+        same = configs.fingerprint(job.experiment)
+        if settings_of.get(arm_of(job.name), same) != same:
+            raise SettingError(
+                f"{directory} holds runs of {arm_of(job.name)} with other settings: "
+                "name another directory with --out"
+            )
+    todo = [job for job in todo if job.name not in made]
     write_index(directory, name, chosen, seeds)
     return sweep.execute(todo, directory, pool, quiet)

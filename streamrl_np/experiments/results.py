@@ -92,8 +92,8 @@ def write_json(path, content):
     atomic_write(path, lambda file: file.write(text.encode()))
 
 
-def read_json(path):
-    """Read a JSON file of a run.
+def read_json(path, *keys):
+    """Read a JSON file of a run, which holds some ``keys`` at least.
 
     Raises
     ------
@@ -101,11 +101,15 @@ def read_json(path):
         If it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from None
+    lacks = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if lacks:
+        raise RunDirectoryError(f"{path} is damaged: it lacks {', '.join(lacks)}")
+    return content
 
 
 class Episodes(NamedTuple):
@@ -141,7 +145,7 @@ def read_episodes(path):
     except FileNotFoundError:
         raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path} is damaged: {error}") from None
+        raise RunDirectoryError(f"{path} is damaged: {str(error)[:200]}") from None
     step, episode, returns, length = columns
     return Episodes(step.astype(int), episode.astype(int), returns, length.astype(int))
 

@@ -29,6 +29,8 @@ from .results import (
     write_json,
 )
 
+FROM_OUTSIDE = "the reward", "the observation", "the next observation"  # see check_error
+
 
 class Progress:
     """What a run has done so far, apart from its arrays; all of it is in a checkpoint."""
@@ -164,6 +166,8 @@ class Run:
 
     def diagnose(self, error):
         """Name the entry that broke, if it is the agent's; else repeat what was found."""
+        if str(error).startswith(FROM_OUTSIDE):
+            return error
         try:
             self.agent.require_finite()
         except arrays.NonFiniteError as named:
@@ -283,16 +287,19 @@ def load(directory, steps=None):
     RunDirectoryError, CheckpointError
     """
     directory = Path(directory)
-    content = read_json(directory / "config.json")
+    content = read_json(directory / "config.json", "settings", "experiment")
     try:
         experiment = configs.from_dict(content["settings"])
-        name = content["experiment"]
     except (KeyError, TypeError, ValueError) as error:
         message = f"{directory / 'config.json'} does not describe a run: {error}"
         raise RunDirectoryError(message) from None
     if steps is not None:
         experiment = configs.replace(experiment, {"run.steps": str(steps)})
-    return Run(experiment, directory, name, resume=True)
+    run = Run(experiment, directory, content["experiment"], resume=True)
+    if steps is not None:  # who resumes again goes on to this number
+        content["settings"] = configs.to_dict(experiment)
+        write_json(directory / "config.json", content)
+    return run
 
 
 def execute(run, quiet=False):

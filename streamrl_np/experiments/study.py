@@ -330,9 +330,6 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
 
         def keep(job, summary, cells=cells):
             episodes = read_episodes(runs / job.name / "episodes.csv")
-            if len(episodes.step) != summary["episodes"]:
-                message = f"{runs / job.name} has lost episodes: delete it and run it again"
-                raise RunDirectoryError(message)
             add(out / "runs.csv", result(*cells[job.name], summary, episodes))
 
         pool = lambda: sweep.local_pool(workers)  # noqa: E731

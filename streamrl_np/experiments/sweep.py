@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ..extras import require
 from ..settings import SettingError
 from . import configs, runner
-from .results import RunDirectoryError, hold, read_json
+from .results import RunDirectoryError, hold, read_episodes, read_json
 
 ATTEMPTS = 3  # for a run whose process was lost
 
@@ -59,11 +59,13 @@ def begin_or_go_on(job, path):
         for leftover in path.glob(".config.json.part"):  # of a process killed at once
             leftover.unlink()
         return runner.execute(runner.Run(job.experiment, path, job.preset), quiet=True)
-    if read_json(path / "config.json")["settings"] != configs.to_dict(job.experiment):
+    if read_json(path / "config.json", "settings")["settings"] != configs.to_dict(job.experiment):
         raise RunDirectoryError(f"{path} holds a run with other settings: name another directory")
     if (path / "summary.json").exists():
-        summary = read_json(path / "summary.json")
+        summary = read_json(path / "summary.json", "complete", "episodes")
         if summary["complete"]:
+            if len(read_episodes(path / "episodes.csv").step) != summary["episodes"]:
+                raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
             return summary
     return runner.execute(runner.load(path), quiet=True)
 
