@@ -14,8 +14,8 @@ COMMANDS = {
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
     "mujoco-rest": "sweep mujoco-rest",
-    "ring-16": "sweep ring-16",
-    "ring-64": "sweep ring-64",
+    "ring-16": "sweep ring-16 --seeds 0-2\nsweep ring-16 --seeds 3-9 --only length",
+    "ring-64": "sweep ring-64 --seeds 0-1 --only ring\nsweep ring-64 --seeds 2-9 --only length",
     "ppo": "sweep ppo --seeds 0-2 --only '16|memoryless'",
     "gradcheck": "gradcheck --plots docs/results/gradcheck",
 }

@@ -59,6 +59,14 @@ def test_seeds_already_known_are_not_run_again_and_close_cells_get_ten():
     assert seeds(plan(results(CELL, 0.9, 0.1, 0.9, 0.9, 0.9))) == [5, 6, 7, 8, 9]
 
 
+def test_a_study_may_ask_for_ten_seeds_of_every_cell():
+    cells = study.STUDIES["distractors-32"].cells()
+    assert study.STUDIES["distractors-32"].seeds == 10
+    known = results(cells[1], *[0.0] * 5)
+    assert seeds(study.plan(cells, known, 10), cells[1]) == [5, 6, 7, 8, 9]
+    assert seeds(study.plan(cells, known), cells[1]) == []
+
+
 def test_neighbours_decide():
     longer, shorter, shortest = (CELL._replace(length=length) for length in (64, 8, 4))
     assert seeds(plan(results(longer, 0.9, 0.9, 0.9))) == []

@@ -115,6 +115,7 @@ class Study(NamedTuple):
     preset: str
     settings: dict  # laid over the preset
     steps: int  # that a run may take
+    seeds: int = SEEDS  # of a cell, if it needs no more
 
 
 STUDIES = {
@@ -135,6 +136,7 @@ STUDIES = {
         "memory-chain",
         {"env.distractors": 16, "agent.discount": 0.999, "cell.max_phase": 0.3},
         steps=300_000,
+        seeds=SEEDS_IF_CLOSE,  # the contrast is here: as many for those that fail
     ),
     "flagged-recall": Study(
         partial(storing_cells, length=8, units=8), "flagged-recall", {}, steps=150_000
@@ -179,10 +181,10 @@ def job_name(cell, seed):
     return "_".join(map(str, parts)) + f"_L{cell.length}_n{cell.units}_s{seed}"
 
 
-def plan(cells, results):
+def plan(cells, results, least=SEEDS):
     """List ``(cell, seed)`` of the runs still to make, the most telling first.
 
-    Every cell gets 5 seeds, and 10 if some of the first 5 solve it and some do not. A cell
+    Every cell gets ``least`` seeds, and 10 if some of 5 solve it and some do not. A cell
     that its neighbours decide (see :func:`implied`) gets no more than it has, unless it is
     one of those that the study's claim is about: nothing else speaks for them.
     """
@@ -193,7 +195,7 @@ def plan(cells, results):
             continue
         known = {result.seed: result.solved for result in by_cell.get(cell, ())}
         close = len(known) >= SEEDS and 0 < sum(known.values()) < len(known)
-        seeds = SEEDS_IF_CLOSE if close else SEEDS
+        seeds = SEEDS_IF_CLOSE if close else least
         wanted += [(cell, seed) for seed in range(seeds) if seed not in known]
     place, lines = {}, {}
     for cell in cells:
@@ -287,7 +289,7 @@ def to_do(study, out, only=""):
     every = (job_name(cell, seed) for cell in cells for seed in range(SEEDS_IF_CLOSE))
     if not any(map(chosen.search, every)):
         raise SettingError(f"only must fit a run of {study}, and {only!r} fits none")
-    wanted = plan(cells, read(out / "runs.csv"))
+    wanted = plan(cells, read(out / "runs.csv"), STUDIES[study].seeds)
     return [run for run in wanted if chosen.search(job_name(*run))]
 
 
