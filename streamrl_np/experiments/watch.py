@@ -5,6 +5,7 @@ in the complex plane; a unit of a real cell lies on the real axis.
 """
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..envs import masked_mujoco
+from ..envs import flat, masked_mujoco
 from ..extras import require
 from ..settings import SettingError
 from . import checkpoint, configs, plots, runner
@@ -20,6 +21,8 @@ from .loop import episode_seed
 from .results import RunDirectoryError, read_json
 
 SHADES = " .:+*#@"  # of a cell of text that holds 0, 1, 2, … units
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in a text; it takes no room
+UNTRAINED = "the run has no finished episode yet: this is the agent before it has learned\n"
 
 
 class Moment(NamedTuple):
@@ -44,32 +47,55 @@ class Player:
     seed : int
         Of the episodes that are played.
 
+    Attributes
+    ----------
+    drawn : bool
+        Whether the environment draws pictures.
+    note : str
+        A line to say before play; empty for an agent that has learned.
+
     Raises
     ------
     RunDirectoryError, CheckpointError, SettingError
     """
 
     def __init__(self, directory, seed=0):
+        if seed < 0:
+            raise SettingError(f"seed must be a whole number, at least 0, got {seed}")
         directory = Path(directory)
         content = read_json(directory / "config.json")
         path = directory / "checkpoint.npz"
         if not path.exists():
             raise RunDirectoryError(f"{directory} holds no checkpoint yet")
-        self.name = content["experiment"]
-        self.experiment = configs.from_dict(content["settings"])
+        try:
+            self.experiment = configs.from_dict(content["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            message = f"{directory / 'config.json'} does not describe a run: {error}"
+            raise RunDirectoryError(message) from None
         self.drawn = isinstance(self.experiment.env, masked_mujoco.Config)
         if self.drawn and not os.environ.get("DISPLAY"):
             os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported
-        options = dict(render_mode="rgb_array") if self.drawn else {}
-        self.env = self.experiment.env.make(**options)
+        self.env = self.make_env()
         self.seed, rng = seed, np.random.default_rng(seed)
         self.agent = self.experiment.make_agent(self.env, rng)
         (inputs,) = self.env.observation_space.shape
         self.observe, scale = self.experiment.make_normalizers(inputs)
-        loaded, _ = checkpoint.load(path)
+        loaded, meta = checkpoint.load(path)
         checkpoint.restore(path, runner.live_arrays(self.agent, self.observe, scale), loaded)
+        self.note = "" if meta["progress"]["step"] else UNTRAINED
         if self.drawn:
             self.try_drawing()
+
+    def make_env(self):
+        """Make the environment so that it draws, or says in words what happens, if it can."""
+        env = self.experiment.env
+        if self.drawn:
+            return env.make(render_mode="rgb_array")
+        made = env.make()
+        if isinstance(env, flat.Config) and "ansi" in made.metadata.get("render_modes", []):
+            made.close()
+            return env.make(render_mode="ansi")
+        return made
 
     def try_drawing(self):
         """Draw once, or raise SettingError with what to install."""
@@ -109,7 +135,7 @@ class Player:
 def describe(moment):
     """Say in a few lines what happens in a step."""
     if isinstance(moment.picture, str):
-        seen = moment.picture
+        seen = moment.picture.strip("\n")
     elif isinstance(moment.seen, np.ndarray) and moment.seen.dtype.kind == "f":
         seen = np.array2string(moment.seen, precision=2, max_line_width=34)
     else:
@@ -127,9 +153,13 @@ def describe(moment):
 
 
 def wrap(text, width=34):
-    """Cut a text into lines."""
-    lines = text.splitlines() or [""]
-    return [line[i : i + width] for line in lines for i in range(0, max(len(line), 1), width)]
+    """Cut a text into lines; one that is too long loses its colours."""
+    found = []
+    for line in text.splitlines() or [""]:
+        bare = COLOUR.sub("", line)
+        parts = [bare[i : i + width] for i in range(0, len(bare), width)]
+        found += parts if len(parts) > 1 else [line]
+    return found
 
 
 def plane(memory, columns=33, rows=13):
@@ -159,7 +189,8 @@ def beside(left, right, width=44):
     count = max(len(left), len(right))
     left = left + [""] * (count - len(left))
     right = right + [""] * (count - len(right))
-    return "\n".join(f"{a:<{width}} {b}".rstrip() for a, b in zip(left, right, strict=True))
+    left = [a + " " * (width - len(COLOUR.sub("", a))) for a in left]
+    return "\n".join(f"{a} {b}".rstrip() for a, b in zip(left, right, strict=True))
 
 
 def tell(player, episodes=1, steps=None, delay=0.2, out=None):
@@ -172,12 +203,13 @@ def tell(player, episodes=1, steps=None, delay=0.2, out=None):
     """
     out = out or sys.stdout
     live, returns = out.isatty(), []
+    out.write(player.note)
     for episode in range(episodes):
         for moment in player.play(episode):
             if steps is not None and moment.step >= steps:
                 break
             right = plane(moment.memory) if moment.memory.size else ["(no memory)"]
-            out.write("\x1b[H\x1b[J" if live else "")
+            out.write("\x1b[H\x1b[J" + player.note if live else "")
             out.write(beside(describe(moment), right) + "\n\n")
             out.flush()
             total = moment.total
@@ -203,7 +235,16 @@ def film(player, path, steps=400, every=4):
     -------
     float
         The return so far.
+
+    Raises
+    ------
+    SettingError
+        If ``path`` cannot name a file.
     """
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise SettingError(f"out must name a file in a directory that is there, got {path}")
+    print(player.note, end="")
     Image = require("PIL.Image", "pillow")
     figure, axes = plots.new_figure(6.4, 3.2)
     axes.remove()
@@ -236,7 +277,7 @@ def film(player, path, steps=400, every=4):
     require("matplotlib.pyplot").close(figure)
     per_picture = 1000 * every * player.env.unwrapped.dt
     checkpoint.atomic_write(
-        Path(path),
+        path,
         lambda file: pictures[0].save(
             file,
             format="GIF",
