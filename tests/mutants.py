@@ -189,6 +189,13 @@ MUTANTS = [
         ("PPO: the last value of a rollout forgotten", "agents.ppo", "cut = truncated or t + 1 == len(data.rewards)", "cut = truncated", PPO),
         ("PPO: gradient not clipped", "agents.ppo", "scale = min(1.0, self.config.max_norm / (norm + 1e-6))", "scale = 1.0", PPO),
         ("PPO: the critic acts on without a reset", "agents.ppo", "self.judging.reset()", "self.judging.reset", PPO),
+        ("PPO: memory lost where a rollout begins", "agents.ppo", "memory_pi, memory_v = self.actor.replay", "_ = self.actor.reset(), self.critic.reset()\n        memory_pi, memory_v = self.actor.replay", PPO),
+        ("PPO: sensitivities lost where a rollout begins", "agents.ppo", "memory_pi, memory_v = self.actor.replay", "self.actor.state.S_B[:] = self.critic.state.S_B[:] = 0.0\n        memory_pi, memory_v = self.actor.replay", PPO),
+        ("PPO: another segment's states for the actor", "agents.ppo", "take(memory_pi, chosen)", "take(memory_pi, chosen[::-1])", PPO),
+        ("PPO: another segment's states for the critic", "agents.ppo", "take(memory_v, chosen)", "take(memory_v, chosen[::-1])", PPO),
+        ("PPO: minibatches never shuffled", "agents.ppo", "order = self.rng.permutation(len(A) // cfg.segment)", "order = np.arange(len(A) // cfg.segment)", PPO),
+        ("PPO: −1 forgotten in the divergence", "agents.ppo", "float((ratio - 1.0 - log_ratio).mean())", "float((ratio + 1.0 - log_ratio).mean())", PPO),
+        ("PPO: the last minibatch's metrics for their mean", "agents.ppo", "np.mean(logs, axis=0)", "logs[-1]", PPO),
         ("PPO: advantages flow over an episode's end", "agents.rollout", "decay = gamma * lam * ~ends", "decay = gamma * lam * ~(ends & False)", PPO),
         ("PPO: γ forgotten in the advantages' decay", "agents.rollout", "decay = gamma * lam * ~ends", "decay = lam * ~ends", PPO),
     ]

@@ -241,7 +241,7 @@ def test_it_learns_to_remember(segment, mode):
     for t in range(6144):
         action = agent.act(x)
         following, reward = task.step(action)
-        agent.update(x, action, reward, following, t % 64 == 63, False)
+        agent.update(x, action, reward, following, t % 60 == 59, False)
         x = following
         rewards.append(reward)
     assert np.mean(rewards[:256]) < 0.65 and np.mean(rewards[-256:]) > 0.9

@@ -84,11 +84,54 @@ def test_a_combination_of_choices_is_one_choice():
         (spaces.Dict(a=BOX), spaces.Discrete(2), r"observation space Dict\(\) is not supported"),
         (BOX, spaces.MultiBinary(3), r"the action space MultiBinary\(3\) is not supported"),
         (BOX, spaces.Dict(a=BOX), r"the action space Dict\(\) is not supported"),
+        (BOX, spaces.Box(0, 9, (2,), int), r"Box\(2\) of int64 is not .* a Box of real numbers"),
+        (BOX, spaces.MultiDiscrete([50] * 8), r"MultiDiscrete\(8\) .* holds 39062500000000 act"),
+        (BOX, spaces.MultiDiscrete([50] * 20), r"may hold at most 10000$"),
+        (spaces.Tuple([]), spaces.Discrete(2), r"space Tuple\(\) is not .*: it holds no numbers"),
+        (spaces.Box(-1, 1, (0,)), spaces.Discrete(2), r"Box\(0\) is not .*: it holds no numbers"),
     ],
 )
 def test_unsupported_spaces_are_refused_by_name(observation, action, words):
     with pytest.raises(flat.UnsupportedSpace, match=words):
         flat.Flat(Spaces(observation, action))
+
+
+def test_ten_thousand_combinations_are_not_too_many():
+    assert flat.Flat(Spaces(BOX, spaces.MultiDiscrete([10] * 4))).action_space.n == 10_000
+    mixed = spaces.Tuple([spaces.Tuple([]), BOX])
+    assert first_of(mixed, ((), [0.5, -0.5])) == [0.5, -0.5]
+
+
+@pytest.mark.parametrize(
+    "space, observation, words",
+    [
+        (
+            BOX,
+            np.zeros(3),
+            r"observes an array of shape \(3,\), which .* observation space Box\(2\)",
+        ),
+        (BOX, 0.5, r"observes 0.5, which does not fit"),
+        (BOX, None, r"observes None, which does not fit"),
+        (spaces.MultiBinary(3), np.zeros((2, 2), int), r"shape \(2, 2\), .* MultiBinary\(3\)"),
+        (spaces.Discrete(3), 3, r"observes 3, .* Discrete\(\)"),
+        (spaces.Discrete(3), -1, r"observes -1, .* Discrete\(\)"),
+        (spaces.MultiDiscrete([2, 3]), [2, 0], r"observes \[2, 0\], .* MultiDiscrete\(2\)"),
+        (spaces.MultiDiscrete([2, 3]), [0, -1], r"observes \[0, -1\], .* MultiDiscrete\(2\)"),
+        (spaces.MultiDiscrete([2, 3]), [1], r"observes \[1\], .* MultiDiscrete\(2\)"),
+        (spaces.Tuple([BOX, BOX]), ([0, 0],), r"observes \(\[0, 0\],\), .* Tuple\(\)"),
+        (spaces.Tuple([BOX, BOX]), 1, r"observes 1, .* Tuple\(\)"),
+    ],
+)
+def test_an_observation_that_does_not_fit_its_space_is_refused(space, observation, words):
+    env = Spaces(space, spaces.Discrete(2))
+    wrapped = flat.Flat(env)
+    wrapped.reset(seed=0)
+    env.step = lambda action: (observation, 0.0, False, False, {})
+    with pytest.raises(flat.UnsupportedSpace, match=words):
+        wrapped.step(0)
+    env.reset = lambda **_: (observation, {})
+    with pytest.raises(flat.UnsupportedSpace, match=words):
+        wrapped.reset(seed=0)
 
 
 @pytest.mark.parametrize("name", ["popgym/AutoencodeEasy", "popgym/RepeatFirstHard"])
@@ -181,6 +224,64 @@ def test_names_that_are_not_there():
     with pytest.raises(SettingError, match="did you mean 'mujoco/Hopper-V'"):
         configs.build("mujoco/Hoper-V")
     assert configs.build("popgym/RepeatPreviousHard").make_env().observation_space.shape == (9,)
+
+
+class Needy(Spaces):
+    """An environment that cannot be made without arguments."""
+
+    def __init__(self, size):
+        super().__init__(BOX, spaces.Discrete(size))
+
+
+@pytest.fixture
+def ids(tmp_path, monkeypatch):
+    """Register an environment that needs arguments, and write modules that cannot be imported."""
+    spec = gymnasium.envs.registration.EnvSpec("Needy-v0", Needy)
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    (tmp_path / "breaks_on_import.py").write_text("raise RuntimeError('no\\nlicence')\n")
+    (tmp_path / "misspelt.py").write_text("def f(:\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*is out of date")
+@pytest.mark.parametrize(
+    "identifier, words",
+    [
+        ("Hopper-v2", "ImportError: The mujoco v2 and v3 based environments"),
+        ("Hopper-v3", "ImportError: The mujoco v2 and v3 based environments"),
+        ("Pusher-v4", "ImportError: `Pusher-v4` is only supported on"),
+        ("GymV21Environment-v0", "ImportError: To use the gym compatibility environments"),
+        ("Needy-v0", "TypeError: Needy.__init__() missing 1 required positional argument: 'size'"),
+        ("breaks_on_import:X-v0", "RuntimeError: no licence"),
+        ("misspelt:X-v0", "SyntaxError: "),
+        ("a:b:c", "ValueError: too many values"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_gets_one_sentence(identifier, words, ids, capsys):
+    assert cli.main(["run", f"gym:{identifier}", "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"streamrl_np: the environment '{identifier}' cannot be made: {words}")
+    assert error.count("\n") == 1
+
+
+def test_what_is_said_of_a_package_that_an_environment_needs(monkeypatch):
+    problem = gymnasium.error.DependencyNotInstalled("Box2D is not installed")
+
+    def fail(*_, **__):
+        raise problem
+
+    monkeypatch.setattr(gymnasium, "make", fail)
+    with pytest.raises(SettingError, match=r"^the environment X-v0 needs a package: Box2D is not"):
+        flat.make("X-v0")
+    problem = ModuleNotFoundError("No module named 'jax'")
+    with pytest.raises(
+        SettingError, match=r"^there is no environment 'X-v0': No module named 'jax"
+    ):
+        flat.make("X-v0")
+    problem = MissingPackage("mujoco is not installed; get it with: …")
+    with pytest.raises(MissingPackage, match=r"^mujoco is not installed; get it with"):
+        flat.make("X-v0")
 
 
 @pytest.mark.parametrize(

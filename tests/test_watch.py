@@ -1,12 +1,16 @@
 """Watching a trained agent: what is shown, and that nothing of the run is touched."""
 
 import io
+import types
+import warnings
 
 import numpy as np
 import pytest
 
 from streamrl_np import cli
 from streamrl_np.experiments import configs, runner, watch
+from streamrl_np.experiments.results import RunDirectoryError
+from streamrl_np.settings import SettingError
 
 SMALL = {"cell.units": "6", "network.width": "8", "run.steps": "600"}
 SMALL_PPO = {"agent.name": "ppo", "agent.rollout": "256", "agent.minibatches": "4"}
@@ -60,6 +64,61 @@ def test_looking_does_not_teach_the_normaliser():
     assert (observe.look(x) == seen).all() and float(observe.moments.count) == count
 
 
+def test_a_gymnasium_environment_draws_itself_in_words(tmp_path):
+    make_run(tmp_path / "run", "gym:FrozenLake-v1")
+    out = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        watch.tell(watch.Player(tmp_path / "run"), 1, 1, out=out)
+    lines = out.getvalue().splitlines()
+    assert lines[1].startswith("sees    \x1b[41mS\x1b[0mFFF ")
+    assert lines[2].startswith("        FHFH ") and watch.UNTRAINED not in out.getvalue()
+    axis = {watch.COLOUR.sub("", line).find("│") for line in lines if "│" in line}
+    assert len(axis) == 1, "colours take no room"
+
+
+def test_long_lines_are_cut():
+    red = "\x1b[31mred\x1b[0m"
+    assert watch.wrap(red, 3) == [red] and watch.wrap(red, 2) == ["re", "d"]
+    assert watch.wrap("abcdef\n\ng", 4) == ["abcd", "ef", "", "g"] and watch.wrap("") == [""]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_an_agent_that_has_not_learned_yet_is_announced(tmp_path):
+    make_run(tmp_path / "run", "memory-chain", **{"run.steps": "5"})
+    player, out, terminal = watch.Player(tmp_path / "run"), io.StringIO(), Terminal()
+    watch.tell(player, 2, 3, out=out)
+    watch.tell(player, 1, 3, 0, out=terminal)
+    assert out.getvalue().count(watch.UNTRAINED) == 1
+    assert out.getvalue().startswith(watch.UNTRAINED)
+    assert watch.UNTRAINED in terminal.getvalue().split("\x1b[J")[-1], "it stays on the screen"
+
+
+def test_a_film_of_an_agent_that_has_not_learned_yet(tmp_path, capsys):
+    pytest.importorskip("PIL.Image")
+    seen = watch.Moment(0, None, 0, 1.0, 1.0, np.ones(2, complex), np.zeros((4, 4, 3), "u1"))
+    player = types.SimpleNamespace(
+        play=lambda: iter([seen]),
+        note=watch.UNTRAINED,
+        agent=types.SimpleNamespace(retention=lambda: np.ones(2)),
+        env=types.SimpleNamespace(unwrapped=types.SimpleNamespace(dt=0.01)),
+    )
+    assert watch.film(player, tmp_path / "x.gif") == 1
+    assert capsys.readouterr().out == watch.UNTRAINED
+    assert [path.name for path in tmp_path.iterdir()] == ["x.gif"]
+
+
+def test_a_film_needs_a_file_to_go_to(tmp_path):
+    for path in tmp_path, tmp_path / "missing" / "x.gif":
+        with pytest.raises(SettingError, match=f"out must name a file in .* got {path}$"):
+            watch.film(None, path)
+    assert not list(tmp_path.iterdir()) and not list(tmp_path.parent.glob(".*.part"))
+
+
 def test_the_plane():
     lines = watch.plane(np.array([1, 1j, -1, 0, 0]), 9, 5)
     assert lines[0] == "    .    " and lines[2] == ".───:───." and lines[4] == "    │    "
@@ -90,6 +149,20 @@ def test_what_cannot_be_watched(tmp_path, capsys):
     assert "holds no run" in capsys.readouterr().err
     make_run(tmp_path / "run", "memory-chain")
     assert cli.main(["watch", str(tmp_path / "run"), "--steps", "0"]) == 2
+    capsys.readouterr()
+    assert cli.main(["watch", str(tmp_path / "run"), "--seed", "-1"]) == 2
+    error = capsys.readouterr().err
+    assert error == "streamrl_np: seed must be a whole number, at least 0, got -1\n"
     (tmp_path / "run" / "checkpoint.npz").unlink()
     assert cli.main(["watch", str(tmp_path / "run")]) == 2
     assert "holds no checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "null", "3", '{"settings": {}}', '{"settings": {"env": 1}}']
+)
+def test_a_configuration_that_describes_no_run(text, tmp_path):
+    make_run(tmp_path / "run", "memory-chain", **{"run.steps": "20"})
+    (tmp_path / "run" / "config.json").write_text(text)
+    with pytest.raises(RunDirectoryError, match=r"config.json does not describe a run: "):
+        watch.Player(tmp_path / "run")

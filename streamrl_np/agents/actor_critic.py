@@ -28,7 +28,7 @@ class Config:
     """Stream AC(λ)."""
 
     name: str = setting(
-        "actor-critic", "the agent; others: qrc, stream-q, td", choices=("actor-critic",)
+        "actor-critic", "the agent; others: ppo, qrc, stream-q, td", choices=("actor-critic",)
     )
     discount: float = setting(0.99, "γ, weight of the next step's value", low=0, high=1)
     trace_decay: float = setting(0.8, "λ of TD(λ)", low=0, high=1)

@@ -9,11 +9,13 @@ import math
 
 import numpy as np
 
-from ..extras import require
+from ..extras import MissingPackage, require
 from ..settings import SettingError, check, setting
 
 gymnasium = require("gymnasium")
 spaces = gymnasium.spaces
+
+CHOICES = 10_000  # most that an action may have
 
 
 class UnsupportedSpace(SettingError):
@@ -35,25 +37,32 @@ def encoder(space, what="observation"):
     size : int
         How many numbers a sample takes.
     write : callable
-        ``write(sample, out)`` fills ``out`` (size,), which holds zeros.
+        ``write(sample, out)`` fills ``out`` (size,), which holds zeros. It raises a ValueError
+        or TypeError for a sample that is not of ``space``.
 
     Raises
     ------
     UnsupportedSpace
     """
     if isinstance(space, spaces.Discrete):
-        start = int(space.start)
+        count, start = int(space.n), int(space.start)
 
         def write(sample, out):
-            out[int(sample) - start] = 1.0
+            choice = int(sample) - start
+            if not 0 <= choice < count:
+                raise ValueError
+            out[choice] = 1.0
 
-        return int(space.n), write
+        return count, write
     if isinstance(space, spaces.MultiDiscrete):
         counts = np.ravel(space.nvec).astype(int)
-        offsets = np.cumsum(counts) - counts - np.ravel(space.start).astype(int)
+        offsets, start = np.cumsum(counts) - counts, np.ravel(space.start).astype(int)
 
         def write(sample, out):
-            out[offsets + np.ravel(sample).astype(int)] = 1.0
+            choices = np.reshape(sample, counts.shape).astype(int) - start
+            if ((choices < 0) | (choices >= counts)).any():
+                raise ValueError
+            out[offsets + choices] = 1.0
 
         return int(counts.sum()), write
     if isinstance(space, spaces.MultiBinary) or (
@@ -61,7 +70,7 @@ def encoder(space, what="observation"):
     ):
 
         def write(sample, out):
-            out[:] = np.ravel(sample)
+            out[:] = np.reshape(sample, out.shape)
 
         return math.prod(space.shape), write
     if isinstance(space, spaces.Tuple):
@@ -72,27 +81,39 @@ def encoder(space, what="observation"):
 ADVICE = {
     "observation": "it may be Discrete, MultiDiscrete, MultiBinary, a Box of one axis, or a Tuple "
     "of these (flatten others first)",
-    "action": "it may be Discrete, MultiDiscrete or a Box of one axis",
+    "action": "it may be Discrete, MultiDiscrete or a Box of real numbers on one axis",
 }
 
 
 def sequence_encoder(space, what):
     """Make the encoder of a Tuple: its parts, one after the other."""
     parts = [encoder(part, what) for part in space.spaces]
-    ends = np.cumsum([size for size, _ in parts]).tolist()
-    slices = [slice(end - size, end) for end, (size, _) in zip(ends, parts, strict=True)]
+    sizes = [size for size, _ in parts]
+    ends = np.cumsum(sizes, dtype=int).tolist()
+    slices = [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
     def write(sample, out):
         for value, where, (_, put) in zip(sample, slices, parts, strict=True):
             put(value, out[where])
 
-    return ends[-1], write
+    return sum(sizes), write
 
 
 def name(space):
     """Name a space and its shape, shortly: ``Box(64, 64, 3)``."""
     shape = ", ".join(map(str, space.shape or ()))
     return f"{type(space).__name__}({shape})"
+
+
+def choice(space, *counts):
+    """Make the space of one choice among all combinations of choices."""
+    total = math.prod(map(int, counts))
+    if total > CHOICES:
+        raise UnsupportedSpace(
+            f"the action space {name(space)} is not supported: it holds {total} actions, and may "
+            f"hold at most {CHOICES}"
+        )
+    return spaces.Discrete(total)
 
 
 class Flat(gymnasium.Wrapper):
@@ -115,23 +136,29 @@ class Flat(gymnasium.Wrapper):
     Raises
     ------
     UnsupportedSpace
+        Also for an observation that is not of the space that the environment declares.
     """
 
     def __init__(self, env, history=False):
         super().__init__(env)
         self.history, self.raw, self.taken, act = history, None, None, env.action_space
         self.size, self.write = encoder(env.observation_space)
+        if not self.size:
+            raise UnsupportedSpace(
+                f"the observation space {name(env.observation_space)} is not supported: it holds "
+                "no numbers"
+            )
         if isinstance(act, spaces.Discrete):
-            self.action_space, self.decode = spaces.Discrete(int(act.n)), self.decode_choice
+            self.action_space, self.decode = choice(act, act.n), self.decode_choice
         elif isinstance(act, spaces.MultiDiscrete):
-            self.action_space = spaces.Discrete(math.prod(np.ravel(act.nvec).tolist()))
-            self.decode = self.decode_choices
-        elif isinstance(act, spaces.Box) and len(act.shape) == 1:
+            self.action_space, self.decode = choice(act, *act.nvec.flat), self.decode_choices
+        elif isinstance(act, spaces.Box) and len(act.shape) == 1 and act.dtype.kind == "f":
             self.action_space = act
             self.decode = self.clip
         else:
+            kind = f" of {act.dtype}" if isinstance(act, spaces.Box) else ""
             raise UnsupportedSpace(
-                f"the action space {name(act)} is not supported; {ADVICE['action']}"
+                f"the action space {name(act)}{kind} is not supported; {ADVICE['action']}"
             )
         self.actions, self.write_action = encoder(self.action_space, "action")
         self.dtype = np.float64 if contains_double(env.observation_space) else np.float32
@@ -157,8 +184,20 @@ class Flat(gymnasium.Wrapper):
         """Write an observation as one vector; what is left for the history stays zero."""
         self.raw = observation
         out = np.zeros(self.observation_space.shape, self.dtype)
-        self.write(observation, out[: self.size])
+        try:
+            self.write(observation, out[: self.size])
+        except (TypeError, ValueError):
+            raise self.misfit(observation) from None
         return out
+
+    def misfit(self, observation):
+        """Make the error for an observation that does not fit the environment's own space."""
+        shape = getattr(observation, "shape", ())
+        seen = f"an array of shape {shape}" if shape else f"{observation!r:.60}"
+        return UnsupportedSpace(
+            f"the environment observes {seen}, which does not fit its observation space "
+            f"{name(self.env.observation_space)}"
+        )
 
     def decode_choice(self, action):
         """Turn 0 … n − 1 into the environment's own numbers."""
@@ -197,8 +236,13 @@ def make(identifier, **options):
         return gymnasium.make(identifier, disable_env_checker=True, **options)
     except error.DependencyNotInstalled as problem:
         raise SettingError(f"the environment {identifier} needs a package: {problem}") from None
+    except MissingPackage:
+        raise
     except (error.Error, ModuleNotFoundError) as problem:
         raise SettingError(f"there is no environment {identifier!r}: {problem}") from None
+    except Exception as problem:  # whatever its module or its constructor raises
+        words = f"{type(problem).__name__}: {' '.join(str(problem).split())}"
+        raise SettingError(f"the environment {identifier!r} cannot be made: {words}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +256,6 @@ class Config:
     def __post_init__(self):
         check(self)
 
-    def make(self):
-        """Make the environment."""
-        return Flat(make(self.id), self.history)
+    def make(self, **options):
+        """Make the environment; ``options`` go to Gymnasium (``render_mode``)."""
+        return Flat(make(self.id, **options), self.history)
