@@ -4,7 +4,17 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-for package in ("gymnasium", "matplotlib", "tqdm", "popgym", "mujoco", "scipy", "torch", "jax"):
+for package in (
+    "gymnasium",
+    "matplotlib",
+    "tqdm",
+    "filelock",
+    "popgym",
+    "mujoco",
+    "scipy",
+    "torch",
+    "jax",
+):
     sys.modules[package] = None  # importing it now fails, installed or not
 
 import numpy as np  # noqa: E402

@@ -358,6 +358,19 @@ def test_a_sweep_on_dask_survives_a_killed_worker_bit_for_bit(cluster, tmp_path)
         assert ours.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_interrupted_sweep_on_dask_begins_no_further_run(cluster, tmp_path):
+    address, _ = cluster
+    run = lambda name: (time.sleep(0.3), (tmp_path / name).touch())  # noqa: E731
+    with pytest.raises(KeyboardInterrupt), sweep.dask_pool(address) as pool:
+        first, *_ = [pool.submit(run, f"run{i}") for i in range(12)]
+        first.result()
+        raise KeyboardInterrupt
+    time.sleep(1.5)
+    assert 1 <= len(list(tmp_path.glob("run*"))) <= 6
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_no_scheduler_gets_one_sentence():
     pytest.importorskip("distributed")
