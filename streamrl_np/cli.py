@@ -136,10 +136,7 @@ def resumed_run(args):
 
     if args.seed is not None or args.out is not None or args.set:
         raise SettingError("a resumed run keeps its settings: only --steps may be given")
-    run = runner.load(args.resume, args.steps)
-    if args.experiment not in (None, run.name):
-        raise SettingError(f"{args.resume} holds a run of {run.name}, not of {args.experiment}")
-    return run
+    return runner.load(args.resume, args.steps, args.experiment)
 
 
 def settings_of(args):
@@ -224,6 +221,7 @@ def sweep_command(args):
     import os
 
     from .experiments import curves, grids, sweep
+    from .experiments.results import RunDirectoryError
 
     if args.workers is not None and args.workers < 1:
         raise SettingError(f"workers must be a whole number, at least 1, got {args.workers}")
@@ -246,7 +244,10 @@ def sweep_command(args):
     for name, problem in failures.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     if summaries or made:
-        draw_sweep(directory)
+        try:
+            draw_sweep(directory)
+        except RunDirectoryError as problem:  # the runs themselves are made
+            print(f"not drawn: {problem}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -197,7 +197,6 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys):
     (seeds[2] / "episodes.csv").write_bytes(b"\0" * 5000)
     lines = (seeds[3] / "episodes.csv").read_text().splitlines(keepends=True)
     (seeds[3] / "episodes.csv").write_text("".join(lines[:-1]))
-    (tmp_path / "curves.csv").unlink()
     capsys.readouterr()
     assert cli.main(["plot", str(tmp_path)]) == 0
     shown = capsys.readouterr()
@@ -208,6 +207,9 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys):
     shown = capsys.readouterr()
     assert "1 of 5 runs finished" in shown.out
     assert "has lost episodes: delete it and run it again" in shown.err
+    (seeds[4] / "config.json").write_text('{"experiment": "memory-chain", "settings": {}}')
+    assert cli.main(["plot", str(tmp_path)]) == 0
+    assert "config.json does not describe a run: KeyError('env')" in capsys.readouterr().err
     for text in "{}", "[]":
         (tmp_path / "sweep.json").write_text(text)
         assert cli.main(["plot", str(tmp_path)]) == 2
@@ -229,6 +231,25 @@ def test_runs_of_other_settings_or_lengths_are_no_seeds_of_one_arm(tmp_path, cap
     (tmp_path / "curves.csv").unlink()
     assert cli.main(["plot", str(tmp_path)]) == 0
     assert "| memory-chain | agent | 1 | 900 |" in capsys.readouterr().out
+
+
+def test_two_sweeps_keep_each_others_runs_in_the_index(tmp_path):
+    def write(seed):
+        grids.write_index(tmp_path, "memory-chain", grids.find("memory-chain"), [seed])
+
+    threads = [threading.Thread(target=write, args=(seed,)) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(json.loads((tmp_path / "sweep.json").read_text())["runs"]) == 12
+
+
+def test_a_sweep_in_which_no_episode_ended_is_no_error(tmp_path, capsys):
+    assert tiny_sweep(tmp_path, "0", "env.length=1000") == 0
+    shown = capsys.readouterr()
+    assert "1 of 1 runs finished" in shown.out
+    assert "not drawn" in shown.err and "no run in which an episode has ended" in shown.err
 
 
 @pytest.mark.slow

@@ -199,6 +199,18 @@ def test_an_environment_that_gives_a_nan_is_named_and_not_the_agent(first, tmp_p
         runner.execute(run, quiet=True)
 
 
+def test_a_refused_resume_changes_nothing(tmp_path, capsys):
+    finish(tmp_path / "run", small(500))
+    config = (tmp_path / "run" / "config.json").read_bytes()
+    for arguments, words in (
+        (["distractors", "--steps", "900"], "holds a run of memory-chain, not of distractors"),
+        (["--steps", "100"], "steps must be at least the 500 that are done, got 100"),
+    ):
+        assert cli.main(["run", *arguments, "--resume", str(tmp_path / "run")]) == 2
+        assert words in capsys.readouterr().err
+        assert (tmp_path / "run" / "config.json").read_bytes() == config
+
+
 def test_a_run_that_was_given_more_steps_keeps_them(tmp_path):
     finish(tmp_path / "run", small(500))
     more = runner.load(tmp_path / "run", steps=1500)

@@ -76,6 +76,9 @@ def test_neighbours_decide():
     assert seeds(plan(results(shorter, 0.0, 0.1), results(shortest, 0.0))) == [0, 1, 2, 3, 4]
     assert seeds(plan(results(shorter, *[0.0] * 5))) == [], "one shorter chain, on all its seeds"
     assert seeds(plan(results(longer, *[0.0] * 5))) == [0, 1, 2, 3, 4], "a longer one says nothing"
+    five, far = results(longer, *[0.0] * 5), CELL._replace(length=256)
+    assert seeds(plan(five), far) == [], "a quarter as long, though with fewer steps"
+    assert seeds(plan(five), CELL._replace(length=128)) == [0, 1, 2, 3, 4], "it had fewer steps"
     other = [c._replace(ring="long") for c in (shorter, shortest)]
     assert seeds(plan(*(results(c, 0.0, 0.1) for c in other))) == [0, 1, 2, 3, 4]
 

@@ -8,9 +8,6 @@ gradient of an objective (eq. A10) and stays stable off-policy. Per step (Elelim
     z_w ← γλ z_w + ∇q(s, a),   z_θ ← γλ z_θ + ∇h(s, a),   z_h ← γλ z_h + h(s, a)
     w   ← w + α_q [δ z_w − h ∇q − z_h (γ ∇max q(s′, ·) − ∇q)]
     θ   ← θ + α_h [δ z_θ − h ∇h − β θ]
-
-This differs from the authors' code, which empties the traces after the update of such an
-action, so that its own gradient is in it once.
 """
 
 import dataclasses
@@ -128,6 +125,7 @@ class QRC(StreamAgent):
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
         q, q_cache = self.q_step
+        # differs from Elelimy 2025: the code there empties the traces after this update
         decay = gamma * lam * bool(q[action] == q.max())  # Watkins' cut
 
         self.q.vjp(q_cache, self.one_hot[action])

@@ -38,7 +38,7 @@ def encoder(space, what="observation"):
         How many numbers a sample takes.
     write : callable
         ``write(sample, out)`` fills ``out`` (size,), which holds zeros. It raises a ValueError
-        or TypeError for a sample that is not of ``space``.
+        or TypeError for a sample of another shape, or a choice that is none.
 
     Raises
     ------
@@ -48,10 +48,10 @@ def encoder(space, what="observation"):
         count, start = int(space.n), int(space.start)
 
         def write(sample, out):
-            choice = int(sample) - start
-            if not 0 <= choice < count:
+            index = int(sample) - start
+            if not 0 <= index < count:
                 raise ValueError
-            out[choice] = 1.0
+            out[index] = 1.0
 
         return count, write
     if isinstance(space, spaces.MultiDiscrete):

@@ -29,7 +29,7 @@ MEASURED = {
     "minGRU, RTRL": ("mingru", WIDTHS),
     "GRU, dense RTRL": ("gru", DENSE_WIDTHS),
 }
-FITTED = 5  # the widest ones, from 256 on; at 128 the fixed cost of a call is half of the time
+FITTED = 5  # the widest ones; at width 128 the fixed cost of a call is half of a linear cell's time
 
 
 class Cost(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import configs, grids, plots
+from . import configs, grids, plots, runner
 from .checkpoint import atomic_write
 from .results import RunDirectoryError, read_episodes, read_json
 
@@ -182,6 +182,7 @@ def rows(directory):
                 row = run_row(directory / name, about)
             except RunDirectoryError as error:
                 damaged[name] = error
+                found.pop(name, None)
                 continue
             if row and name in found and found[name].settings != row.settings:
                 raise RunDirectoryError(f"{directory / name} and {thin} differ in their settings")
@@ -197,7 +198,7 @@ def run_row(path, about):
     episodes = read_episodes(path / "episodes.csv")
     if len(episodes.step) == 0:
         return None
-    experiment = configs.from_dict(read_json(path / "config.json", "settings")["settings"])
+    _, experiment = runner.read_config(path)
     finished, speed = False, float("nan")
     if (path / "summary.json").exists():
         summary = read_json(path / "summary.json", "complete", "steps_per_second")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..envs.popgym import PAPER
 from ..settings import SettingError, pattern
 from . import configs, sweep
-from .results import read_json, write_json
+from .results import hold, read_json, write_json
 
 INDEX = "sweep.json"
 
@@ -261,14 +261,15 @@ def arm_of(name):
 def write_index(directory, name, arms, seeds):
     """Write or extend ``sweep.json``: the sweep's arms in order, and which run belongs to which."""
     path = directory / INDEX
-    runs = read_json(path, "runs")["runs"] if path.exists() else {}
-    for arm in arms:
-        for seed in seeds:
-            about = {"experiment": arm.experiment, "label": arm.label, "seed": seed}
-            runs[arm.directory(seed)] = about
     directory.mkdir(parents=True, exist_ok=True)
-    order = [(arm.experiment, arm.label) for arm in find(name)]
-    write_json(path, {"sweep": name, "arms": order, "runs": runs})
+    with hold(directory, wait=True):
+        runs = read_json(path, "runs")["runs"] if path.exists() else {}
+        for arm in arms:
+            for seed in seeds:
+                about = {"experiment": arm.experiment, "label": arm.label, "seed": seed}
+                runs[arm.directory(seed)] = about
+        order = [(arm.experiment, arm.label) for arm in find(name)]
+        write_json(path, {"sweep": name, "arms": order, "runs": runs})
 
 
 def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known=None, made=()):

@@ -21,7 +21,7 @@ class RunDirectoryError(ValueError):
 
 @contextlib.contextmanager
 def hold(directory, wait=False):
-    """Keep other processes from writing to a directory; the lock ends with this process.
+    """Keep other processes from writing to a directory while the block lasts, or this process.
 
     Parameters
     ----------

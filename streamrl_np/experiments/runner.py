@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import arrays
 from ..extras import require
+from ..settings import SettingError
 from . import checkpoint, configs, plots
 from .loop import transitions
 from .results import (
@@ -273,7 +274,28 @@ def versions():
     return found
 
 
-def load(directory, steps=None):
+def read_config(directory):
+    """Read a run's config.json.
+
+    Returns
+    -------
+    name : str
+        Of the preset.
+    experiment : Experiment
+
+    Raises
+    ------
+    RunDirectoryError
+    """
+    path = directory / "config.json"
+    content = read_json(path, "settings", "experiment")
+    try:
+        return content["experiment"], configs.from_dict(content["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunDirectoryError(f"{path} does not describe a run: {error!r}") from None
+
+
+def load(directory, steps=None, expected=None):
     """Open the run in a directory to resume it.
 
     Parameters
@@ -281,24 +303,27 @@ def load(directory, steps=None):
     directory : pathlib.Path
     steps : int, optional
         A new total number of steps.
+    expected : str, optional
+        Name of the preset that the run must be of.
 
     Raises
     ------
-    RunDirectoryError, CheckpointError
+    RunDirectoryError, CheckpointError, SettingError
     """
     directory = Path(directory)
-    content = read_json(directory / "config.json", "settings", "experiment")
-    try:
-        experiment = configs.from_dict(content["settings"])
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"{directory / 'config.json'} does not describe a run: {error}"
-        raise RunDirectoryError(message) from None
+    name, experiment = read_config(directory)
+    if expected not in (None, name):
+        raise SettingError(f"{directory} holds a run of {name}, not of {expected}")
     if steps is not None:
         experiment = configs.replace(experiment, {"run.steps": str(steps)})
-    run = Run(experiment, directory, content["experiment"], resume=True)
+    run = Run(experiment, directory, name, resume=True)
     if steps is not None:  # who resumes again goes on to this number
-        content["settings"] = configs.to_dict(experiment)
-        write_json(directory / "config.json", content)
+        if steps < run.progress.step:
+            run.close()
+            done = run.progress.step
+            raise SettingError(f"steps must be at least the {done} that are done, got {steps}")
+        content = read_json(directory / "config.json")
+        write_json(directory / "config.json", {**content, "settings": configs.to_dict(experiment)})
     return run
 
 

@@ -35,6 +35,7 @@ SOLVED = 0.5  # a final return above this
 STOP = 0.9  # a run whose last 100 episodes reach this has nothing more to show
 SEEDS, SEEDS_IF_CLOSE = 5, 10
 CURVE_POINTS = 20
+LONG = 128  # a length from which on runs get more steps
 
 
 LENGTHS = {  # of chains, those first that tell most: what is found at one may decide others
@@ -148,7 +149,7 @@ def most_steps(study, cell):
     """Say how long a run may take: chance after these steps counts as chance."""
     if cell.method == "feedforward":
         return 100_000  # it sees nothing at the last step that could tell one answer from the other
-    return 500_000 if cell.length >= 128 else STUDIES[study].steps
+    return 500_000 if cell.length >= LONG else STUDIES[study].steps
 
 
 def job(study, cell, seed):
@@ -252,11 +253,12 @@ def implied_by_line(cell, by_cell):
     -------
     bool or None
         False if of the same line no run solved a shorter task on all its seeds, or two shorter
-        tasks on two seeds at least; True if every one of three runs or more solved a longer one;
-        None if open.
+        tasks on two seeds at least, where a shorter task that got fewer steps counts if it is at
+        most a quarter as long; True if every one of three runs or more solved a longer one; None
+        if open.
     """
     line = {c.length: runs for c, runs in by_cell.items() if c.line == cell.line}
-    shorter = [runs for length, runs in line.items() if length < cell.length]
+    shorter = [runs for length, runs in line.items() if tells(length, cell)]
     longer = [runs for length, runs in line.items() if length > cell.length]
     hopeless = [len(runs) for runs in shorter if not any(r.solved for r in runs)]
     if any(count >= SEEDS for count in hopeless) or sum(count >= 2 for count in hopeless) >= 2:
@@ -264,6 +266,12 @@ def implied_by_line(cell, by_cell):
     if any(unanimous(runs) for runs in longer):
         return True
     return None
+
+
+def tells(length, cell):
+    """Whether failure at ``length`` tells of a longer cell: not if it had fewer steps."""
+    same_steps = (length >= LONG) == (cell.length >= LONG)
+    return length < cell.length and (same_steps or 4 * length <= cell.length)
 
 
 def unanimous(runs, otherwise=None):

@@ -16,9 +16,9 @@ import numpy as np
 from ..envs import flat, masked_mujoco
 from ..extras import require
 from ..settings import SettingError
-from . import checkpoint, configs, plots, runner
+from . import checkpoint, plots, runner
 from .loop import episode_seed
-from .results import RunDirectoryError, read_json
+from .results import RunDirectoryError
 
 SHADES = " .:+*#@"  # of a cell of text that holds 0, 1, 2, … units
 COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in a text; it takes no room
@@ -63,15 +63,10 @@ class Player:
         if seed < 0:
             raise SettingError(f"seed must be a whole number, at least 0, got {seed}")
         directory = Path(directory)
-        content = read_json(directory / "config.json")
+        _, self.experiment = runner.read_config(directory)
         path = directory / "checkpoint.npz"
         if not path.exists():
             raise RunDirectoryError(f"{directory} holds no checkpoint yet")
-        try:
-            self.experiment = configs.from_dict(content["settings"])
-        except (KeyError, TypeError, ValueError) as error:
-            message = f"{directory / 'config.json'} does not describe a run: {error}"
-            raise RunDirectoryError(message) from None
         self.drawn = isinstance(self.experiment.env, masked_mujoco.Config)
         if self.drawn and not os.environ.get("DISPLAY"):
             os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported
