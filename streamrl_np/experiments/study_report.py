@@ -53,9 +53,9 @@ def table(cells, by_cell):
         text += (
             " *all* and *none*: no run made, for the neighbours decide it (three runs or more "
             f"solved a longer chain, every one; or no run solved a shorter one on {SEEDS} seeds, "
-            "or two shorter ones, of at most a quarter of the length where they had fewer steps; or "
-            "the same with the other agent and the same with the other λ are both decided, and "
-            "alike)."
+            "or two shorter ones, of at most a quarter of the length where they had fewer steps; "
+            "or the same with the other agent and the same with the other λ are both decided, "
+            "and alike)."
         )
     return text + "\n"
 
