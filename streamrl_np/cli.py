@@ -183,6 +183,8 @@ def list_command(args):
             "\n`list EXPERIMENT` shows an experiment's own settings; those of the first one are:\n"
         )
     name = args.experiment or next(iter(configs.PRESETS))
+    if name not in configs.PRESETS:  # any other task or environment: is there one?
+        configs.build(name).make_env().close()
     print(f"{name}: {configs.summary(name)}\n")
     for key, section, field in configs.keys(configs.build(name)):
         kind = type(section).__annotations__[field.name]

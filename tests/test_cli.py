@@ -60,6 +60,7 @@ def test_runs_without_out_get_a_directory_each(tmp_path, monkeypatch):
         (["run", "--resume", "nowhere", "--seed", "1"], "a resumed run keeps its settings"),
         (["show", "nowhere"], "nowhere holds no run"),
         (["list", "zebra"], "experiment must be one of"),
+        (["list", "gym:Zebra-v0"], "there is no environment"),
         (["bench", "--repeats", "1"], "repeats must be a whole number, at least 10"),
     ],
 )
