@@ -180,7 +180,7 @@ def test_a_damaged_file_of_curves_is_named(tmp_path):
     for text in "experiment,arm\nx,y\n", f"{header}x,y,0", f"{header}x,y,0,f,1,1,1,1,0.5 0.5\n":
         (tmp_path / "curves.csv").write_text(text)
         with pytest.raises(RunDirectoryError, match=r"curves\.csv is damaged"):
-            curves.read(tmp_path)
+            curves.rows(tmp_path)
 
 
 def tiny_sweep(directory, seeds, *arguments):
@@ -261,7 +261,7 @@ def test_an_unfinished_run_counts_as_one(tmp_path, capsys):
     (run / "summary.json").unlink()
     (tmp_path / "curves.csv").unlink()
     capsys.readouterr()
-    ((arm,),) = curves.read(tmp_path).values()
+    ((arm,),) = curves.lines_of(curves.rows(tmp_path)[0]).values()
     assert (arm.finished, arm.unfinished, len(arm.finals)) == (1, 1, 1)
     assert not np.isnan(arm.curves).any()
     assert cli.main(["plot", str(tmp_path)]) == 0

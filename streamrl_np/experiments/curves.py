@@ -233,19 +233,8 @@ def known(directory):
     return {r.name: r.settings for r in found}, made
 
 
-def read(directory):
-    """Read a sweep's directory, finished or not.
-
-    Returns
-    -------
-    dict
-        Experiment to list of Line, in the order of the sweep.
-    """
-    return lines_of(rows(directory)[0])
-
-
 def lines_of(found):
-    """Put rows together by experiment and arm."""
+    """Put rows together: experiment to list of Line, in the order of the rows."""
     groups = {}
     for row in found:
         groups.setdefault(row.experiment, {}).setdefault(row.arm, []).append(row)
