@@ -280,11 +280,11 @@ def plot_command(args):
 
 def draw_sweep(directory):
     """Draw a sweep, print what was written and what was left out; returns the table's path."""
-    from .experiments import curves
+    from .experiments import curves_report
     from .experiments.results import hold
 
     with hold(directory, wait=True):
-        written, damaged = curves.draw(directory)
+        written, damaged = curves_report.draw(directory)
     print(*written, sep="\n")
     for name, problem in damaged.items():
         print(f"left out: {name}: {problem}", file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamrl_np import cli
-from streamrl_np.experiments import configs, curves, grids, sweep
+from streamrl_np.experiments import configs, curves, curves_report, grids, sweep
 from streamrl_np.experiments.results import Episodes, RunDirectoryError
 from streamrl_np.settings import SettingError
 
@@ -112,7 +112,7 @@ def test_a_curve_averages_within_parts_and_repeats_where_nothing_ended():
 def test_the_published_scale():
     assert curves.normalised("popgym/RepeatFirstEasy", 0.0) == 0.5
     assert curves.normalised("popgym/HigherLowerEasy", 0.507) == 1
-    assert curves.PUBLISHED["mujoco/Hopper-P"].streaming == 1550
+    assert curves_report.PUBLISHED["mujoco/Hopper-P"].streaming == 1550
 
 
 def test_a_sweep_from_the_command_line(tmp_path, capsys):
@@ -294,7 +294,7 @@ def test_published_numbers_stand_in_the_table(tmp_path):
         {"run.steps": "300", "cell.units": "4", "network.width": "6"},
         quiet=True,
     )
-    curves.draw(tmp_path)
+    curves_report.draw(tmp_path)
     text = (tmp_path / "table.md").read_text()
     assert "| popgym/RepeatFirstEasy | *published streaming* |  | 10 M |  |  | 0.48 |" in text
     assert all(row.count("|") == 8 for row in text.splitlines() if row.startswith("|"))

@@ -1,0 +1,165 @@
+"""Figures and table of a sweep: every arm over its seeds, beside what is published."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import grids, plots
+from .checkpoint import atomic_write
+from .curves import (
+    ENOUGH,
+    FINAL,
+    POINTS,
+    RANGES,
+    interval,
+    iqm,
+    lines_of,
+    normalised,
+    rows,
+    thinned,
+)
+from .results import RunDirectoryError
+
+
+class Published(NamedTuple):
+    """Numbers of Farr 2026 (rev. Sept 2026), normalised for POPGym, returns for MuJoCo."""
+
+    streaming: float
+    ppo: float
+    frames: str
+
+
+PUBLISHED = {
+    "popgym/RepeatFirstEasy": Published(0.48, 0.31, "10 M"),
+    "popgym/CountRecallEasy": Published(0.23, 0.10, "10 M"),
+    "popgym/ConcentrationEasy": Published(0.42, 0.78, "10 M"),
+    "mujoco/Ant-P": Published(2944, 2605, "5 M"),
+    "mujoco/Ant-V": Published(1437, 1936, "5 M"),
+    "mujoco/HalfCheetah-P": Published(2928, 2449, "5 M"),
+    "mujoco/HalfCheetah-V": Published(2146, 2742, "5 M"),
+    "mujoco/Hopper-P": Published(1550, 1312, "5 M"),
+    "mujoco/Hopper-V": Published(1214, 1082, "5 M"),
+    "mujoco/Walker2d-P": Published(1073, 1386, "5 M"),
+    "mujoco/Walker2d-V": Published(1207, 1330, "5 M"),
+}
+
+
+def draw(directory):
+    """Write a figure for each experiment, ``table.md`` and ``curves.csv`` into a sweep's directory.
+
+    Returns
+    -------
+    written : list of pathlib.Path
+    damaged : dict
+        Name to what is wrong, of the runs that were left out.
+
+    Raises
+    ------
+    RunDirectoryError
+        If there is nothing to draw.
+    """
+    found, damaged = rows(directory)
+    if not found:
+        raise RunDirectoryError(f"{directory} holds no run in which an episode has ended")
+    groups = lines_of(found)
+    written = []
+    for experiment, lines in groups.items():
+        path = directory / f"{grids.slug(experiment)}.png"
+        draw_experiment(experiment, lines, path)
+        written.append(path)
+    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(found)):
+        path = directory / name
+        atomic_write(path, lambda file, text=text: file.write(text.encode()))
+        written.append(path)
+    return written, damaged
+
+
+def draw_experiment(experiment, lines, path):
+    """Draw every arm of one experiment: interquartile mean, interval, ceiling, published."""
+    figure, axes = plots.new_figure(7.2, 5.2)
+    rng = np.random.default_rng(0)
+    colours = iter(plots.COLOURS * len(lines))
+    for arm in lines:
+        ceiling = arm.label == grids.MEMORYLESS
+        colour = "0.45" if ceiling else next(colours)
+        x = (np.arange(POINTS) + 1) * arm.steps / POINTS
+        known = ~np.isnan(arm.curves).any(axis=0)
+        x, curves = x[known], arm.curves[:, known]
+        name = f"{arm.label} ({arm.count})"
+        axes.plot(x, iqm(curves), color=colour, ls="--" if ceiling else "-", label=name)
+        if len(curves) > 1:
+            axes.fill_between(x, *interval(curves, rng), color=colour, alpha=0.2, lw=0)
+        if ceiling and arm.finished:
+            axes.axhline(iqm(arm.finals), color=colour, lw=0.8, ls=":")
+    if experiment in PUBLISHED:
+        draw_published(axes, experiment)
+    if experiment in RANGES:
+        low, high = RANGES[experiment]
+        there = lambda y: (y - low) / (high - low)  # noqa: E731
+        back = lambda y: low + y * (high - low)  # noqa: E731
+        axes.secondary_yaxis("right", functions=(there, back)).set_ylabel("normalised")
+    axes.set(title=experiment, xlabel="environment steps", ylabel="return")
+    title = "interquartile mean (seeds)"
+    counts = [len(arm.curves) for arm in lines]
+    if max(counts) >= ENOUGH:
+        title += ", band: its 95 % bootstrap interval"
+    elif max(counts) > 1:
+        title += ", band: from the least to the greatest"
+    handles, labels = axes.get_legend_handles_labels()
+    plots.legend_below(figure, dict(zip(labels, handles, strict=True)), width=3.2, title=title)
+    plots.save_figure(figure, path)
+
+
+def draw_published(axes, experiment):
+    """Draw the published numbers as marks at the right edge."""
+    low, high = RANGES.get(experiment, (0.0, 1.0))
+    numbers = PUBLISHED[experiment]
+    for value, marker, what in (numbers.streaming, ">", "streaming"), (numbers.ppo, "s", "PPO"):
+        axes.plot(
+            [1.0],
+            [low + value * (high - low)],
+            marker,
+            color="k",
+            mfc="none",
+            ms=6,
+            clip_on=False,
+            transform=axes.get_yaxis_transform(),
+            label=f"published {what}, {numbers.frames}",
+        )
+
+
+def table(groups):
+    """Write every arm's final return as Markdown: interquartile mean and interval."""
+    rng = np.random.default_rng(0)
+    written = [
+        "| experiment | arm | seeds | steps | final return [interval] | least | normalised |"
+    ]
+    written.append("|---|---|---|---|---|---|---|")
+    for experiment, lines in groups.items():
+        for arm in lines:
+            if not arm.finished:
+                written.append(f"| {experiment} | {arm.label} | {arm.count} | {arm.steps} | | | |")
+                continue
+            value = float(iqm(arm.finals))
+            digits = 0 if abs(value) >= 100 else 3
+            text = f"{value:.{digits}f}"
+            if arm.finished > 1:
+                low, high = interval(arm.finals, rng)
+                text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+            scaled = f"{normalised(experiment, value):.2f}" if experiment in RANGES else ""
+            least = f"{arm.finals.min():.{digits}f}"
+            cells = experiment, arm.label, arm.count, arm.steps, text, least, scaled
+            written.append("| " + " | ".join(map(str, cells)) + " |")
+        if experiment in PUBLISHED:
+            streaming, ppo, frames = PUBLISHED[experiment]
+            for label, value in ("streaming", streaming), ("PPO", ppo):
+                numbers = ("", "", value) if experiment in RANGES else (value, "", "")
+                cells = experiment, f"*published {label}*", "", frames, *numbers
+                written.append("| " + " | ".join(map(str, cells)) + " |")
+    return (
+        "\n".join(written)
+        + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
+        "interquartile mean over seeds, and the least of them. Interval: of "
+        f"{ENOUGH} seeds or more a 95 % bootstrap interval of that mean, of fewer the least and "
+        "the greatest.\n"
+    )
