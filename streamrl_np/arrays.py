@@ -47,7 +47,8 @@ class Views:
     Raises
     ------
     ValueError
-        For a dtype that is not a float, or a flat vector of another size.
+        For a dtype that is not a float, a flat vector of another size, or an array that has the
+        name of something that a ``Views`` has itself.
 
     Examples
     --------
@@ -70,6 +71,8 @@ class Views:
         put("flat", flat)
         start = 0
         for name, part in layout.items():
+            if name in RESERVED:
+                raise ValueError(f"an array cannot be called {name!r}: a Views has that itself")
             piece = flat[start : start + size(part)]
             start += size(part)
             if isinstance(part, dict):
@@ -86,6 +89,10 @@ class Views:
     def copy(self, dtype=None):
         """Make a copy that shares no memory, in another dtype if one is given."""
         return Views(self.layout, flat=self.flat.astype(dtype or self.flat.dtype))
+
+    def __reduce__(self):
+        """Copy and pickle as one flat vector: the names of the copy look at its own memory."""
+        return Views, (self.layout, self.flat.dtype, self.flat)
 
     def items(self):
         """List ``(name, array)`` with dotted names (``cell.B``), in the order of ``flat``."""
@@ -138,6 +145,9 @@ class Views:
     def __repr__(self):
         arrays = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in self.items())
         return f"Views({arrays})"
+
+
+RESERVED = {name for name in dir(Views) if not name.startswith("_")} | {"flat", "layout"}
 
 
 def flush_denormals(flat):

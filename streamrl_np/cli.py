@@ -10,7 +10,7 @@ from .course import command as course
 from .experiments import commands as studies
 from .extras import MissingPackage
 from .gradcheck import command as gradcheck
-from .settings import SettingError, describe
+from .settings import SettingError, at_least, describe
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -56,6 +56,9 @@ def make_parser():
 
     listing = commands.add_parser("list", help="show the experiments and their settings")
     listing.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="only this one")
+    listing.add_argument(
+        "--set", nargs="+", action="extend", metavar="KEY=VALUE", help="lie over it"
+    )
     listing.set_defaults(command=list_command)
 
     show = commands.add_parser("show", help="print a run's summary and draw its curve")
@@ -180,13 +183,14 @@ def list_command(args):
         print(f"{'popgym/TASK':<28} any other POPGym task")
         print(f"{'gym:ID':<28} {configs.summary('gym:ID')}")
         print(
-            "\n`list EXPERIMENT` shows an experiment's own settings; those of the first one are:\n"
+            "\n`list EXPERIMENT` shows an experiment's own settings, with `--set agent.name=ppo`"
+            "\nthose of another agent; of the first experiment they are:\n"
         )
     name = args.experiment or next(iter(configs.PRESETS))
     if name not in configs.PRESETS:  # any other task or environment: is there one?
         configs.build(name).make_env().close()
     print(f"{name}: {configs.summary(name)}\n")
-    for key, section, field in configs.keys(configs.build(name)):
+    for key, section, field in configs.keys(configs.build(name, settings_of(args))):
         kind = type(section).__annotations__[field.name]
         value = getattr(section, field.name)
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -225,8 +229,8 @@ def sweep_command(args):
     from .experiments import curves, grids, sweep
     from .experiments.results import RunDirectoryError
 
-    if args.workers is not None and args.workers < 1:
-        raise SettingError(f"workers must be a whole number, at least 1, got {args.workers}")
+    if args.workers is not None:
+        at_least(1, workers=args.workers)
     if args.dask:
         pool = functools.partial(sweep.dask_pool, args.dask)
     else:
@@ -257,9 +261,7 @@ def watch_command(args):
     """Let a trained agent play: a GIF for MuJoCo, text for anything else."""
     from .experiments import watch
 
-    for name in ("episodes", "steps"):
-        if getattr(args, name) < 1:
-            raise SettingError(f"{name} must be a whole number, at least 1")
+    at_least(1, episodes=args.episodes, steps=args.steps)
     player = watch.Player(args.directory, args.seed)
     if not player.drawn:
         watch.tell(player, args.episodes, args.steps, args.delay)
@@ -298,13 +300,11 @@ def bench_command(args):
     from .experiments import bench
 
     if args.long is not None:
-        if args.long < 100:
-            raise SettingError(f"long must be a whole number, at least 100, got {args.long}")
+        at_least(100, long=args.long)
         for step, microseconds, megabytes in bench.endurance(args.long):
             print(f"{step:>10} steps: {microseconds:6.1f} µs a step, {megabytes:6.1f} MB in use")
         return 0
-    if args.repeats < 10:
-        raise SettingError(f"repeats must be a whole number, at least 10, got {args.repeats}")
+    at_least(10, repeats=args.repeats)
     if args.experiment:
         return bench_experiment(args)
     if args.set:

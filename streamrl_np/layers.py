@@ -180,7 +180,7 @@ def sparse_init(rng, outputs, inputs, sparsity=0.9):
     bound = 1.0 / np.sqrt(inputs)
     W = rng.uniform(-bound, bound, (outputs, inputs))
     # differs from Elsayed 2024: at least one input a row stays, or a net with few inputs is blind
-    zeros = min(int(np.ceil(sparsity * inputs)), inputs - 1)
+    zeros = min(int(np.ceil(round(sparsity * inputs, 9))), inputs - 1)
     for row in W:
         row[rng.permutation(inputs)[:zeros]] = 0.0
     return W

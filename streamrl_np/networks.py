@@ -16,14 +16,14 @@ import numpy as np
 from . import layers
 from .arrays import Views
 from .cells import CELLS
-from .settings import check, setting
+from .settings import at_least, check, setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The layers around the cell."""
 
-    width: int = setting(64, "d, width of the encoder and of each block", low=1)
+    width: int = setting(64, "d, width of the encoder and of each block", low=2)
     blocks: int = setting(1, "blocks between cell and head", low=0, high=16)
     sparsity: float = setting(0.9, "share of zeros in a row of initial weights", low=0, high=1)
 
@@ -57,6 +57,11 @@ class Network:
         Draws the weights.
     dtype : dtype
 
+    Raises
+    ------
+    SettingError
+        For fewer than one input or output.
+
     Attributes
     ----------
     p, grad : Views
@@ -66,6 +71,7 @@ class Network:
     """
 
     def __init__(self, inputs, outputs, config, cell, rng, dtype=np.float32):
+        at_least(1, inputs=inputs, outputs=outputs)
         d, n = config.width, cell.units
         self.cell, self.mode = CELLS[cell.name], cell.mode
         features = self.cell.feature_count(n)

@@ -10,6 +10,7 @@ the last axis, so the same line serves one step and a batch of them.
 import numpy as np
 
 from . import layers
+from .settings import at_least
 
 STD_MIN = 1e-3
 LOG_2PI = float(np.log(2.0 * np.pi))
@@ -36,6 +37,7 @@ class Categorical(Policy):
     """
 
     def __init__(self, actions):
+        at_least(1, actions=actions)
         self.outputs = actions
         self.choices = np.arange(actions)
 
@@ -83,6 +85,7 @@ class Gaussian(Policy):
     """
 
     def __init__(self, actions):
+        at_least(1, actions=actions)
         self.outputs = 2 * actions
         self.actions = actions
 

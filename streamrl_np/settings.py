@@ -7,9 +7,12 @@ inside a training step has to check anything.
 
 import dataclasses
 import math
+import numbers
 import re
 import types
 import typing
+
+import numpy as np
 
 
 class SettingError(ValueError):
@@ -39,6 +42,9 @@ def setting(default, help, *, low=None, high=None, above=None, choices=None):
 def check(config):
     """Check every field of a ``Config`` against its declaration.
 
+    NumPy's numbers are taken too, and become Python's; a whole number for a field of numbers
+    becomes a float.
+
     Raises
     ------
     SettingError
@@ -47,13 +53,30 @@ def check(config):
     hints = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         if field.metadata:
-            check_value(field.name, getattr(config, field.name), hints[field.name], field.metadata)
+            value, kind = getattr(config, field.name), hints[field.name]
+            value = plain(value, kind)
+            check_value(field.name, value, kind, field.metadata)
+            object.__setattr__(config, field.name, value)
+
+
+def plain(value, kind):
+    """Convert a number to Python's own, of type ``kind`` if it can be; leave anything else."""
+    kinds = kinds_of(kind)
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if float in kinds and isinstance(value, numbers.Real):
+        return float(value)
+    return int(value) if isinstance(value, numbers.Integral) else value
+
+
+def kinds_of(kind):
+    """List the types that a field may have."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
 
 
 def check_value(name, value, kind, rule):
     """Raise SettingError unless ``value`` has the type ``kind`` and obeys ``rule``."""
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    fits = type(value) in kinds or (float in kinds and type(value) is int)
+    fits = type(value) in kinds_of(kind)
     if not fits or (type(value) is float and not math.isfinite(value)):
         raise SettingError(f"{name} must be {describe(kind, rule)}, got {value!r}")
     if value is None:
@@ -71,8 +94,7 @@ def describe(kind, rule):
     if rule["choices"] is not None:
         return "one of " + ", ".join(map(str, rule["choices"]))
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    text = " or ".join(words.get(k, "none") for k in kinds)
+    text = " or ".join(words.get(k, "none") for k in kinds_of(kind))
     low, high, above = rule["low"], rule["high"], rule["above"]
     if low is not None and high is not None:
         return f"{text} in [{low}, {high}]"
@@ -81,6 +103,14 @@ def describe(kind, rule):
     if above is not None:
         return f"{text} above {above}"
     return text
+
+
+def at_least(least, **values):
+    """Raise SettingError for an argument that is no whole number, or a smaller one."""
+    for name, value in values.items():
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise SettingError(f"{name} must be a whole number, at least {least}, got {value!r}")
 
 
 def pattern(name, text):

@@ -134,6 +134,23 @@ def test_a_step_allocates_no_large_array():
     assert large - small < 384 * 256 * 4 / 8, f"{small} and {large} bytes"
 
 
+def test_optimizers_that_hear_nothing_do_not_become_denormal():
+    config = actor_critic.Config(optimizer="adaptive_obgd")
+    agent = actor_critic.ActorCritic(3, Categorical(2), np.random.default_rng(0), config)
+    agent.optimizer_v.v[:] = 1e-40
+    x = np.zeros(3, "f4")
+    for _ in range(64):
+        agent.update(x, agent.act(x), 0.0, x, False, False)
+    v = agent.optimizer_v.v
+    assert not ((v > 0) & (v < np.finfo("f4").tiny)).any()
+
+
+@pytest.mark.parametrize("inputs", [0, -1, 2.5])
+def test_inputs_are_counted(inputs):
+    with pytest.raises(SettingError, match="inputs must be a whole number, at least 1, got"):
+        actor_critic.ActorCritic(inputs, Categorical(2), np.random.default_rng(0))
+
+
 def test_traces_that_decay_do_not_become_denormal():
     """A saturated policy feeds its trace nothing; without the flush it decays into denormals."""
     agent, rng = make(np.float32, trace_decay=0.9), np.random.default_rng(1)

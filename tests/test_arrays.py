@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -47,11 +50,29 @@ def test_wrong_dtype_and_size():
         Views(LAYOUT, flat=np.zeros(3))
 
 
+@pytest.mark.parametrize("name", ["flat", "layout", "items", "copy", "like", "name_of"])
+def test_what_views_has_itself_is_no_name_for_an_array(name):
+    with pytest.raises(ValueError, match=f"an array cannot be called '{name}'"):
+        Views({name: (2,)})
+
+
 def test_copies_share_nothing():
     p = Views(LAYOUT)
     q, zeros = p.copy(np.float32), p.like()
     p.flat[:] = 1
     assert not q.flat.any() and not zeros.flat.any() and q.flat.dtype == "f4"
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
+)
+def test_the_names_of_a_copy_look_at_its_own_memory(copied):
+    p = Views(LAYOUT, "f4")
+    p.flat[:] = 1
+    q = copied(p)
+    q.flat[:] = 7
+    assert (q.a == 7).all() and (q.cell.B.real == 7).all() and q.flat.dtype == "f4"
+    assert (p.flat == (7 if copied is copy.copy else 1)).all()
 
 
 def test_names_of_entries():

@@ -1,8 +1,12 @@
 """Presets and agents by name: each of them runs, breaks off and resumes to the same numbers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from streamrl_np import cells
+from streamrl_np.agents import actor_critic
 from streamrl_np.experiments import configs, runner
 from streamrl_np.networks import Network
 from streamrl_np.settings import SettingError
@@ -12,7 +16,7 @@ SHORT = {
     "memory-chain": {"env.length": "3"},
     "flagged-recall": {"env.length": "3"},
     "k-memory-chain": {"env.delay": "2"},
-    "trace-conditioning": {"env.interval": "6", "env.trials": "1"},
+    "trace-conditioning": {"env.interval": "7", "env.trials": "1"},
 }
 
 
@@ -49,6 +53,22 @@ def test_a_frozen_recurrence_stays_as_it_was_drawn_and_the_rest_learns(agent, tm
     for network, old in zip(networks, before, strict=True):
         assert np.array_equal(network.p.cell.flat, old.cell.flat)
         assert not np.array_equal(network.p.head.W, old.head.W)
+
+
+def test_numpys_numbers_are_numbers():
+    one = actor_critic.Config(discount=np.float32(0.5), trace_decay=np.int64(1), step_size=2)
+    two = actor_critic.Config(discount=0.5, trace_decay=1.0, step_size=2.0)
+    assert one == two and repr(one) == repr(two)
+    assert type(cells.Config(units=np.int64(8)).units) is int
+    experiment = configs.build("memory-chain")
+    left, right = (dataclasses.replace(experiment, agent=a) for a in (one, two))
+    assert configs.fingerprint(left) == configs.fingerprint(right)
+    for wrong in (True, np.bool_(True), "0.5", np.nan, np.array([0.5])):
+        with pytest.raises(SettingError, match="discount must be a number in"):
+            actor_critic.Config(discount=wrong)
+    for wrong in (8.0, np.float64(8), True):
+        with pytest.raises(SettingError, match="units must be a whole number, at least 1"):
+            cells.Config(units=wrong)
 
 
 def test_every_preset_is_tried():

@@ -1,4 +1,5 @@
 import ast
+import inspect
 import json
 import re
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 
 from streamrl_np import cells, cli, gradcheck, layers
 from streamrl_np.arrays import Complex, Views
-from streamrl_np.gradcheck import differences, figures, registry, sequence, twins
+from streamrl_np.cells import rtu
+from streamrl_np.gradcheck import differences, figures, recurrent, registry, sequence, twins
+from streamrl_np.gradcheck.check import check_problem
 from streamrl_np.gradcheck.inputs import InputError
 from streamrl_np.gradcheck.recurrent import make_cell
 
@@ -94,6 +97,22 @@ def test_steps_shrink_where_the_function_is_narrow_or_undefined():
     assert abs(float(beside_zero.value) / 1e4 - 1) < 1e-9
 
 
+@pytest.mark.parametrize("periods", [500, 2**9, 2**10, 2**15, 2**17])
+def test_a_wave_does_not_hide_between_the_steps(periods):
+    w, x = 2 * np.pi * periods, rng.normal(size=4)
+    assert gradcheck.check(lambda x: np.sin(w * x), lambda g, x: g * w * np.cos(w * x), x).ok
+    report = gradcheck.check(lambda x: x**2 + 0.01 * np.sin(w * x), lambda g, x: 2 * g * x, x)
+    assert report.verdict == "fail"
+
+
+@pytest.mark.parametrize("size", [1e-5, 1e-7, 1e-9])
+def test_small_inputs_lie_on_no_kink(size):
+    x = size * np.array([1.0, 2.0, 3.0])
+    assert gradcheck.check(np.log, lambda g, x: g / x, x).ok
+    assert gradcheck.check(np.sqrt, lambda g, x: g / (2 * np.sqrt(x)), x).ok
+    assert gradcheck.check(np.log, lambda g, x: g / (1.001 * x), x).verdict == "fail"
+
+
 def test_nowhere_finite_is_infinitely_uncertain():
     assert differences.derivative(lambda s: s / 0 if s else s * 0).uncertainty == np.inf
 
@@ -131,6 +150,16 @@ def test_inputs_come_in_any_form_and_are_named():
     assert "conjugate" in hints(report)
 
 
+def test_an_argument_may_be_called_as_a_method_of_views_is():
+    x = rng.normal(size=3)
+    report = gradcheck.check(
+        lambda flat, layout, items: flat * layout + items,
+        lambda g, flat, layout, items: (g * layout, g * flat, g),
+        (x, 2 * x, x),
+    )
+    assert report.ok and [p.name for p in report.parameters] == ["flat", "layout", "items"]
+
+
 def test_gradients_and_jacobians():
     x, z = rng.normal(size=4), rng.normal(size=3) + 1j * rng.normal(size=3)
     assert gradcheck.check(lambda x: x @ x, lambda x: 2 * x, x, "gradient").ok
@@ -148,6 +177,19 @@ def test_functions_that_take_no_extended_precision():
 
     report = gradcheck.check(np.linalg.inv, vjp, np.eye(3) + 0.1 * rng.normal(size=(3, 3)))
     assert report.ok and "no extended precision" in str(report)
+
+
+def test_functions_that_look_at_the_dtype():
+    def f(x):
+        if x.dtype not in (np.float32, np.float64):
+            raise ValueError("x must be float32 or float64")
+        return x.view(np.complex128).real ** 2
+
+    def vjp(g, x):
+        return np.stack([2 * g * x[::2], 0 * g], axis=1).ravel()
+
+    report = gradcheck.check(f, vjp, rng.normal(size=4))
+    assert report.ok and "differences are in float64" in str(report)
 
 
 def test_float32_is_checked_with_a_wider_tolerance():
@@ -181,6 +223,27 @@ def test_hints(vjp, words):
     assert words in str(report)
 
 
+def test_a_single_number_may_be_a_factor_too():
+    report = gradcheck.check(
+        lambda log_std: 3 * np.exp(log_std), lambda g, log_std: 3 * g, np.array(0.7)
+    )
+    assert hints(report) == "a factor exp(log_std) is missing"
+    report = gradcheck.check(lambda x: x**2, lambda g, x: g * x, np.array(0.7))
+    assert hints(report).startswith("a constant factor: claimed = 0.5 × expected = 1/2")
+
+
+def test_a_tiny_gradient_that_is_wrong_is_not_nearly_right():
+    def f(x, y):
+        return np.sum(x) + 1e-5 * np.sum(y**2)
+
+    def wrong(x, y):
+        return np.ones_like(x), 1e-5 * y * (1 + (np.arange(len(y)) > 2))
+
+    report = gradcheck.check(f, wrong, (rng.normal(size=4), rng.normal(size=6)), kind="gradient")
+    assert report.verdict == "fail" and "float32" not in hints(report)
+    assert "nearly" not in hints(report) and "3 of 6 entries are wrong" in hints(report)
+
+
 def test_a_misplaced_epsilon_is_named():
     problem = CHECKS["layers.layer_norm"].problem(np.random.default_rng(0))
 
@@ -211,6 +274,20 @@ def test_a_misplaced_epsilon_is_named():
 def test_what_is_wrong_beyond_numbers(f, vjp, words):
     with np.errstate(all="ignore"):
         report = gradcheck.check(f, vjp, rng.normal(size=6))
+    assert report.verdict == "fail" and words in str(report)
+
+
+@pytest.mark.parametrize(
+    "jacobian, words",
+    [
+        (lambda x: np.ones((4, 3)), "the jacobian of x has shape (4, 3), not (3, 4): first the"),
+        (lambda x: np.ones(4), "the jacobian of x has shape (4,), not (3, 4)"),
+        (lambda x: (np.ones((3, 4)), np.ones((3, 4))), "2 arrays for 1 inputs: x"),
+    ],
+)
+def test_a_jacobian_of_another_shape_is_a_failure(jacobian, words):
+    A = rng.normal(size=(3, 4))
+    report = gradcheck.check(lambda x: A @ x, jacobian, rng.normal(size=4), kind="jacobian")
     assert report.verdict == "fail" and words in str(report)
 
 
@@ -282,8 +359,19 @@ def test_bad_input_is_refused():
         gradcheck.check(np.sin, np.cos, np.arange(3))
     with pytest.raises(InputError, match="kind must be one of vjp, gradient, jacobian, got 'jvp'"):
         gradcheck.check(np.sin, np.cos, np.ones(3), "jvp")
-    with pytest.raises(InputError, match="nothing to differentiate"):
-        gradcheck.check(np.sin, np.cos, ())
+    for nothing in (), np.zeros(0), {}:
+        with pytest.raises(InputError, match="nothing to differentiate"):
+            gradcheck.check(np.sin, np.cos, nothing)
+    for returned in None, {"y": np.ones(3)}, "y":
+        with pytest.raises(InputError, match="must return an array of numbers or a tuple of them"):
+            gradcheck.check(lambda x, y=returned: y, np.cos, np.ones(3))
+    for option, value, words in [
+        ("entries", 0, "entries must be a whole number, at least 1, got 0"),
+        ("directions", -1, "directions must be a whole number, at least 0, got -1"),
+        ("tolerance", 0, "tolerance must be a number above 0, got 0"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            gradcheck.check(np.sin, np.cos, np.ones(3), **{option: value})
 
 
 def test_a_report_is_data():
@@ -413,6 +501,7 @@ def test_the_command_refuses_bad_input_in_one_sentence(capsys, tmp_path):
         (("--module", f"{tmp_path}/none.py:tanh_vjp"), "there is no file"),
         (("--module", f"{file}:nothing"), "the package has no function nothing"),
         (("--module", f"{file}:vjp"), "vjp may be any of cells.feedforward.vjp, "),
+        (("--module", f"{file}:course.assignments.a1_layers.linear_vjp"), "has no function course"),
         (("--module", f"{file}:softmax_vjp"), "has no function softmax_vjp"),
         (("--module", f"{tmp_path}/broken.py:tanh_vjp"), "stops with SyntaxError"),
         (("--only", "layers.tanh", "--json", tmp_path / "no" / "r.json"), "cannot write"),
@@ -432,6 +521,72 @@ def test_the_page_on_checking_your_own_runs_and_prints_what_it_says(capsys):
     printed = capsys.readouterr().out
     shown = re.search(r"```text\n(.*?)```", page, re.DOTALL).group(1)
     assert printed.startswith(shown) and printed.endswith("True\n")
+
+
+def test_the_page_shows_what_the_command_prints_of_a_slip(capsys, tmp_path):
+    page = (Path(__file__).parent.parent / "docs/check-your-own.md").read_text()
+    right = inspect.getsource(rtu.immediate_jacobian)
+    slip = right.replace("1j * theta * lam", "1j * lam")
+    assert slip != right
+    (tmp_path / "mine.py").write_text(slip)
+    assert run("--module", f"{tmp_path}/mine.py:cells.rtu.immediate_jacobian") == 1
+    printed = capsys.readouterr().out
+    blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    for block in blocks[2:4]:
+        assert block in printed
+    assert "gradcheck --module mine.py:cells.rtu.immediate_jacobian\n" in blocks[1]
+
+
+def look(p, state, x):
+    """Look ahead with a side effect."""
+    state.S_nu[:] = 0
+    return rtu_peek(p, state, x)
+
+
+def advance(p, state, x, mode):
+    """Advance to other features than the modes that are not exact."""
+    cache = rtu_advance(p, state, x, mode)
+    return cache._replace(y=cache.y + 0.3) if mode == "rtrl" else cache
+
+
+def vjp(p, state, cache, gy, grad):
+    """Pull back and forget."""
+    gx = rtu_vjp(p, state, cache, gy, grad)
+    state.S_nu[:] = 0
+    return gx
+
+
+rtu_peek, rtu_advance, rtu_vjp = rtu.peek, rtu.advance, rtu.vjp
+
+
+@pytest.mark.parametrize(
+    "name, wrong, words",
+    [
+        ("peek", look, "peek changes the state: it may only look"),
+        ("peek", lambda *a: rtu_peek(*a) + 0.3, "peek gives other features than advance"),
+        ("advance", advance, "peek gives other features than advance"),
+        ("vjp", vjp, "vjp changes the state: it may only read it"),
+    ],
+)
+def test_a_cell_whose_parts_do_not_fit_together_fails(monkeypatch, name, wrong, words):
+    monkeypatch.setattr(rtu, name, wrong)
+    problem = recurrent.cell_problem("rtu", "rtrl")(np.random.default_rng(0))
+    report = check_problem(problem)
+    assert report.verdict == "fail" and words in str(report)
+
+
+def test_a_mode_with_other_features_fails(monkeypatch):
+    def shifted(p, state, x, mode):
+        held = state.copy()
+        cache = rtu_advance(p, state, x, mode)
+        if mode == "frozen":
+            state.flat[:] = held.flat
+            cache = rtu_advance(p, state, 2 * x, mode)
+        return cache
+
+    monkeypatch.setattr(rtu, "advance", shifted)
+    problem = recurrent.cell_problem("rtu", "rtrl")(np.random.default_rng(0))
+    assert "other features in mode rtrl than in frozen" in str(check_problem(problem))
 
 
 def test_every_agent_runs_beside_a_plain_one():

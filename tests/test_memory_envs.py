@@ -90,10 +90,19 @@ def test_trace_conditioning_has_the_intervals_it_says():
     assert min(pauses) >= 80 and max(pauses) <= 120 and len(set(pauses)) > 30
 
 
+def test_what_an_environment_shows_is_a_copy():
+    env = trace_conditioning.TraceConditioning(interval=7, trials=1)
+    first, _ = env.reset(seed=0)
+    first[:] = 9
+    shown = env.step(0)[0]
+    shown[:] = 9
+    assert env.stimuli.max() == 1
+
+
 def test_settings_are_checked():
     with pytest.raises(SettingError, match="delay must be a whole number, at least 1, got 0"):
         k_memory_chain.KMemoryChain(0)
-    with pytest.raises(SettingError, match="interval must be a whole number, at least 6, got 3"):
+    with pytest.raises(SettingError, match="interval must be a whole number, at least 7, got 3"):
         trace_conditioning.Config(interval=3)
 
 

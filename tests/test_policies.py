@@ -5,6 +5,7 @@ import pytest
 from differences import assert_close, derivative
 
 from streamrl_np.policies import Categorical, Gaussian
+from streamrl_np.settings import SettingError
 
 rng = np.random.default_rng(0)
 categorical, gaussian = Categorical(5), Gaussian(3)
@@ -69,6 +70,13 @@ def test_samples_follow_the_moments():
     assert (np.abs(actions.std(0) / std - 1) < 0.03).all()
     entropy = -np.mean([gaussian.log_prob(outputs, action) for action in actions])
     assert gaussian.entropy(outputs) == pytest.approx(entropy, abs=0.05)
+
+
+@pytest.mark.parametrize("policy", [Categorical, Gaussian])
+@pytest.mark.parametrize("actions", [0, -1, 2.0, True])
+def test_actions_are_counted(policy, actions):
+    with pytest.raises(SettingError, match="actions must be a whole number, at least 1, got"):
+        policy(actions)
 
 
 def test_a_draw_at_the_upper_end_is_still_an_action():

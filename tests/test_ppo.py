@@ -248,6 +248,10 @@ def test_it_learns_to_remember(segment, mode):
 
 
 def test_settings_that_do_not_fit():
+    with pytest.raises(
+        SettingError, match="rollout must be more than minibatches = 8, got 8: of a"
+    ):
+        ppo.Config(rollout=8, segment=1, minibatches=8)
     with pytest.raises(SettingError, match="multiple of segment · minibatches = 512, got 2000"):
         ppo.Config(rollout=2000)
     with pytest.raises(SettingError, match=r"cell.name must be one of rtu, .* for PPO, got 'gru'"):

@@ -1,5 +1,6 @@
 """Runs on disk: the same bytes from the same seed, killed or not; errors that say what is wrong."""
 
+import csv
 import itertools
 import os
 import random
@@ -163,6 +164,38 @@ def test_stopping_at_a_return(tmp_path):
     settings = {"env.length": "1", "run.stop_return": "0.6", "cell.units": "32"}
     summary = finish(tmp_path / "run", small(60_000, **settings))
     assert summary["complete"] and summary["steps"] < 60_000 and summary["final_return"] >= 0.6
+
+
+def test_a_run_that_reached_its_return_has_nothing_left_to_do(tmp_path):
+    settings = {"env.length": "1", "run.stop_return": "-1.0"}
+    summary = finish(tmp_path / "run", small(**settings))
+    assert summary["complete"] and summary["episodes"] == 100
+    (tmp_path / "run" / "summary.json").unlink()  # as if killed right after its last checkpoint
+    before = episodes(tmp_path / "run")
+    assert runner.execute(runner.load(tmp_path / "run"), quiet=True)["steps"] == summary["steps"]
+    assert episodes(tmp_path / "run") == before
+
+
+def test_metrics_keep_their_signs(tmp_path):
+    settings = {"cell.units": "8", "network.width": "8", "run.metrics_every": "200"}
+    experiment = configs.build("gym:Pendulum-v1", {**settings, "run.steps": "200"})
+    run = runner.Run(experiment, tmp_path / "r")
+    run.agent.actor.p.head.b[1] = -6.0  # so narrow a Gaussian has a negative entropy
+    runner.execute(run, quiet=True)
+    with open(tmp_path / "r" / "metrics.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["entropy"]) < 0 < float(row["td_error"])
+
+
+def test_an_overflow_in_an_optimizer_stops_the_run(tmp_path):
+    settings = {"agent.optimizer": "adaptive_obgd", "run.checkpoint_every": "500"}
+    run = runner.Run(small(1500, **settings), tmp_path / "run", "memory-chain")
+    with pytest.raises(
+        NonFiniteError, match=r"after step 1000: the array agent\.critic_optimizer\.v"
+    ):
+        for step in run.steps():
+            if step == 590:
+                run.agent.optimizer_v.v[3] = np.inf
 
 
 def spoiled(tmp_path, when=1500):

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import cells, networks
-from ..arrays import require_finite
+from ..arrays import flush_denormals, require_finite
 from ..optimizers import Adam
 from ..settings import SettingError, check, setting
 from . import rollout
@@ -47,6 +47,11 @@ class Config:
 
     def __post_init__(self):
         check(self)
+        if self.rollout <= self.minibatches:
+            raise SettingError(
+                f"rollout must be more than minibatches = {self.minibatches}, got {self.rollout}:"
+                " of a single step no advantage stands out"
+            )
         if self.rollout % (self.segment * self.minibatches):
             raise SettingError(
                 f"rollout must be a multiple of segment · minibatches = "
@@ -229,6 +234,9 @@ class PPO:
         for acting, learner in (self.acting, self.actor), (self.judging, self.critic):
             if "h" in learner.state.layout:
                 acting.state.h[:] = learner.state.h
+        for optimizer in self.optimizer_pi, self.optimizer_v:
+            for array in optimizer.arrays().values():
+                flush_denormals(array)
         data.count[:] = 0
 
     def step_minibatch(self, batch, memory_pi, memory_v):

@@ -59,6 +59,8 @@ class StreamAgent:
             for learner in self.learners.values():
                 flush_denormals(learner.trace.flat)
                 flush_denormals(learner.network.state.flat)
+                for array in learner.optimizer.arrays().values():
+                    flush_denormals(array)
 
     def acting_network(self):
         """Return the network whose memory the actions come from: the first."""

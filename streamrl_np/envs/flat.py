@@ -215,7 +215,7 @@ class Flat(gymnasium.Wrapper):
         """Keep an action within the environment's box."""
         box = self.env.action_space
         self.taken = np.clip(action, box.low, box.high).astype(box.dtype)
-        return self.taken
+        return self.taken.copy()  # an environment may change what it is given
 
 
 def contains_double(space):

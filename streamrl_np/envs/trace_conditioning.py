@@ -23,7 +23,7 @@ class Config:
     """Trace conditioning."""
 
     name: str = setting("trace-conditioning", "the environment", choices=("trace-conditioning",))
-    interval: int = setting(10, "mean steps from the CS's begin to the US's; ± a third", low=6)
+    interval: int = setting(10, "mean steps from the CS's begin to the US's; ± a third", low=7)
     trials: int = setting(10, "trials in an episode, which is cut off after them", low=1)
 
     def __post_init__(self):
@@ -63,7 +63,7 @@ class TraceConditioning(gymnasium.Env):
         super().reset(seed=seed)
         self.t = 0
         self.stimuli = np.concatenate([self.trial() for _ in range(self.trials)])
-        return self.stimuli[0], {}
+        return self.stimuli[0].copy(), {}
 
     def trial(self):
         """Draw one trial, (steps, 2): pause, CS, empty interval, US."""
@@ -78,7 +78,7 @@ class TraceConditioning(gymnasium.Env):
     def step(self, action):
         """Wait for one step."""
         self.t += 1
-        observation = self.stimuli[self.t]
+        observation = self.stimuli[self.t].copy()
         return observation, float(observation[1]), False, self.t == len(self.stimuli) - 1, {}
 
     def render(self):

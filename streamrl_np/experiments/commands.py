@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from ..settings import SettingError
+from ..settings import SettingError, at_least
 
 
 def add_parsers(commands):
@@ -103,13 +103,6 @@ def staleness_command(args):
     at_least(10_000, steps=args.steps)
     measured = [staleness.measure(delay, args.steps) for delay in staleness.DELAYS]
     return show(staleness.report, measured, args.out or Path("docs/results/staleness"))
-
-
-def at_least(least, **values):
-    """Raise SettingError for an argument that is too small."""
-    for name, value in values.items():
-        if value < least:
-            raise SettingError(f"{name} must be a whole number, at least {least}, got {value}")
 
 
 def show(report, measured, out):

@@ -30,6 +30,7 @@ from .results import (
     write_json,
 )
 
+ERRORS = "td_error", "auxiliary", "trace_auxiliary"  # whose mean says less than their size
 FROM_OUTSIDE = "the reward", "the observation", "the next observation"  # see check_error
 
 
@@ -142,6 +143,8 @@ class Run:
     def save(self):
         """Write a checkpoint, if all numbers are finite."""
         self.agent.require_finite()
+        for name, array in self.arrays().items():  # optimizers' and normalisers' too
+            arrays.require_finite(f"the array {name}", array)
         self.progress.offsets = {name: table.sync() for name, table in self.tables.items()}
         meta = {"rng": self.rng.bit_generator.state, "progress": self.progress.to_dict()}
         checkpoint.save(self.checkpoint_path, self.arrays(), meta)
@@ -178,7 +181,7 @@ class Run:
     def steps_unguarded(self):
         """Do the work of :meth:`steps`."""
         progress, run = self.progress, self.experiment.run
-        if progress.step >= run.steps:
+        if progress.step >= run.steps or self.solved():  # a checkpoint is of an episode's end
             return
         began = time.perf_counter() - progress.seconds
         since = time.perf_counter()  # of the last row of metrics
@@ -219,9 +222,11 @@ class Run:
         return goal is not None and len(recent) == WINDOW and statistics.fmean(recent) >= goal
 
     def add_metrics(self, update):
-        """Add one update's numbers, without their signs, to the sums of the next row."""
+        """Add one update's numbers to the sums of the next row; of errors, their sizes."""
         sums = self.progress.sums or [0.0] * len(update)
-        self.progress.sums = [s + abs(u) for s, u in zip(sums, update, strict=True)]
+        named = zip(self.agent.metrics, update, strict=True)
+        numbers = [abs(u) if name in ERRORS else u for name, u in named]
+        self.progress.sums = [s + u for s, u in zip(sums, numbers, strict=True)]
 
     def write_metrics(self, steps_per_second):
         """Write a row of means since the last row, and begin the next."""

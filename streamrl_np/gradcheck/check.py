@@ -6,6 +6,7 @@ neither may change what it is given, nor answer differently the second time.
 """
 
 import dataclasses
+import numbers
 import time
 
 import numpy as np
@@ -67,7 +68,8 @@ def check(f, derivative, inputs, kind="vjp", *, claim="", suspects=None, factors
     Raises
     ------
     InputError
-        If an input is not an array of floats, or ``kind`` is none of the three.
+        If an input is not an array of floats, the function returns no array of numbers, or
+        ``kind`` or an option is none that there is.
 
     Examples
     --------
@@ -98,6 +100,11 @@ def check_problem(problem, name=None, tolerance=None, entries=256, directions=4,
     Returns
     -------
     Report
+
+    Raises
+    ------
+    InputError
+        For inputs, an output or an option that cannot be what it is.
     """
     start = time.perf_counter()
     name = name or getattr(problem.derivative, "__name__", "derivative")
@@ -105,7 +112,13 @@ def check_problem(problem, name=None, tolerance=None, entries=256, directions=4,
         raise InputError(f"kind must be one of {', '.join(KINDS)}, got {problem.kind!r}")
     inputs = Inputs(problem.inputs, problem.f)
     rng = np.random.default_rng([seed, STREAM])
-    tolerance = tolerance or TOLERANCE.get(inputs.dtype, WIDE_TOLERANCE)
+    for option, value, least in ("entries", entries, 1), ("directions", directions, 0):
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise InputError(f"{option} must be a whole number, at least {least}, got {value!r}")
+    if tolerance is None:
+        tolerance = TOLERANCE.get(inputs.dtype, WIDE_TOLERANCE)
+    elif not tolerance > 0:
+        raise InputError(f"tolerance must be a number above 0, got {tolerance!r}")
     examined = examine(problem, inputs, rng, tolerance)
     parameters, notes = (), tuple(examined.notes)
     if not examined.problems:
@@ -151,7 +164,11 @@ def examine(problem, inputs, rng, tolerance):
         found.problem(f"a jacobian is checked for one output, the function gave {shapes(ys)}")
         return found
     found.pull = pull_back(problem.derivative, problem.kind, inputs)
-    gradients = ask_twice("the derivative", found.pull, inputs, found.gs, found)
+    try:
+        gradients = ask_twice("the derivative", found.pull, inputs, found.gs, found)
+    except InputError as error:
+        found.problem(str(error))
+        return found
     found.claimed = read(gradients, inputs, found)
     if problem.kind == "vjp" and not found.problems:
         require_linear(inputs, tolerance, found)
@@ -169,8 +186,14 @@ def pull_back(derivative, kind, inputs):
         """Sum g conj(J) over the outputs; of a real input the real part (eq. G7)."""
         gradients = []
         jacobians = inputs.listed(derivative(*arrays, **named))
-        for J, array in zip(jacobians, inputs.arrays, strict=True):
+        for name, J, array in zip(inputs.names, jacobians, inputs.arrays, strict=True):
             if J is not None:
+                expected = np.shape(g) + array.shape
+                if np.shape(J) != expected:
+                    raise InputError(
+                        f"the jacobian of {name} has shape {np.shape(J)}, not {expected}:"
+                        " first the axes of the output, then those of the input"
+                    )
                 J = np.tensordot(g, np.conj(J), np.ndim(g))  # (eq. G7)
                 J = J if np.iscomplexobj(array) else J.real
             gradients.append(J)
@@ -191,12 +214,19 @@ def ask_twice(what, function, inputs, gs, found):
             found.problem(f"{what} changes the incoming gradient g in place")
         answers.append([None if a is None else np.array(a) for a in inputs.flat_list(result)])
     pairs = zip(*answers, strict=True)
-    if not all(a is b is None or np.array_equal(a, b, equal_nan=True) for a, b in pairs):
+    if not all(same(a, b) for a, b in pairs):
         found.problem(
             f"{what} gives two answers to one question: it draws at random,"
             " or keeps something from one call to the next"
         )
     return result
+
+
+def same(a, b):
+    """Tell whether two answers are the same, NaN for NaN and None for None."""
+    if a is None or b is None:
+        return a is b
+    return np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
 
 
 def read(gradients, inputs, found):

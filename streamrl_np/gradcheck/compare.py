@@ -75,7 +75,7 @@ def make_loss(f, inputs, gs):
     """Build the loss in extended precision, or in float64 if ``f`` does not take that."""
     try:
         return Loss(f, inputs, gs, np.longdouble)
-    except TypeError:  # as functions of np.linalg raise
+    except Exception:  # as functions of np.linalg raise, and those that look at the dtype
         loss = Loss(f, inputs, gs, np.float64)
         loss.notes = ("The function takes no extended precision; differences are in float64.",)
         return loss

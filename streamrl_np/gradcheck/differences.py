@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-STEP = 2.0**-6
+STEP = 1518500249 * 2.0**-37  # no power of two: at those a wave may come back to where it was
 LEVELS = 4
-ROUNDS = 7
+ROUNDS = 12
 SHRINK = 2.0**-3  # from one round to the next
 
 
@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
 
     value: np.ndarray
     uncertainty: np.ndarray  # how far it may be off
-    jump: np.ndarray  # slope to the right minus slope to the left, at the point itself
+    jump: np.ndarray  # slope to the right minus slope to the left; 0 if it may be none
 
 
 def widest(dtype):
@@ -88,7 +88,8 @@ def along(phi, at_zero, noise, step=STEP):
         slopes.append((right - left) / (2 * s))  # (eq. G1)
         bends.append((right - 2 * at_zero + left) / s)  # → 0 with s, but for a kink  (eq. G4)
     value, uncertainty = extrapolate(slopes, [2, 4, 6])
-    jump, _ = extrapolate(bends, [1, 3, 5])
+    jump, off = extrapolate(bends, [1, 3, 5])
+    jump = np.where(np.abs(jump) > 10 * off, jump, 0)
     return Estimate(value, np.maximum(uncertainty, noise / s), jump)  # (eq. G3)
 
 

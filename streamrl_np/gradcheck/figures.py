@@ -51,6 +51,9 @@ def v_curve(problem, seed=0, entries=6, steps=STEPS):
     examined = examine(problem, inputs, rng, 1e-9)
     curves, start = {}, 0
     for name, array, claim in zip(inputs.names, inputs.arrays, examined.claimed, strict=True):
+        if claim is None:
+            start += array.size * (2 if np.iscomplexobj(array) else 1)
+            continue
         target = compare.Target(name, array, claim, start, 2 * entries, rng)
         largest = np.argsort(-np.abs(target.claimed))[:entries]
         peak = max(float(np.max(np.abs(target.claimed))), np.finfo(float).tiny)

@@ -37,7 +37,7 @@ def find(target, problem, inputs, examined, tolerance):
         *terms(target, problem, inputs, claimed, expected),
         *shifted(target, claimed, expected),
         *places(target, tolerance),
-        *digits(target),
+        *digits(target, tolerance),
     ]
     return tuple(dict.fromkeys(found))[:2]
 
@@ -113,10 +113,19 @@ def factors(target, problem, inputs, claimed, expected):
     ratios = claimed[mask] / expected[mask]
     ratio = np.median(ratios.real)
     if like(claimed, ratio * expected) and abs(ratio - 1) > 10 * LIKE:
+        guess = number(ratio, inputs)
+        named = (
+            () if guess or expected.size > 1 else known(target, problem, inputs, claimed, expected)
+        )
+        words = f"a constant factor: claimed = {float(ratio):.7g} × expected{guess}"
         if abs(ratio + 1) > LIKE:
-            guess = number(ratio, inputs)
-            yield f"a constant factor: claimed = {float(ratio):.7g} × expected{guess}"
+            yield next(iter(named), words)  # of a single number any factor is a constant
         return
+    yield from known(target, problem, inputs, claimed, expected)
+
+
+def known(target, problem, inputs, claimed, expected):
+    """A factor that is missing or one too many: an array known here."""
     for words, array in candidates(problem, inputs):
         for factor in spread(array, target):
             with np.errstate(all="ignore"):
@@ -181,7 +190,7 @@ def spread(array, target):
     seen = []
     columns = array.reshape(array.shape + (1,) * max(len(target.shape) - array.ndim, 0))
     for shaped in (columns, array):
-        if array.size > 1 and not any(shaped is s for s in seen):
+        if (array.size > 1 or target.size == 1) and not any(shaped is s for s in seen):
             try:
                 yield pick(target, np.broadcast_to(shaped, target.shape))
             except ValueError:
@@ -226,13 +235,15 @@ def places(target, tolerance):
         yield f"{int(wrong.sum())} of {wrong.size} entries are wrong, the others right"
 
 
-def digits(target):
-    """Errors that are small everywhere."""
-    error = np.abs(target.claimed - target.expected) / target.scale
-    worst = float(np.max(error, initial=0))
+def digits(target, tolerance):
+    """Errors that are small beside the entries that they are in."""
+    error = np.abs(target.claimed - target.expected)
+    wrong = error > tolerance * target.scale
+    error = error / np.fmax(np.abs(target.claimed), np.abs(target.expected))  # of its own size
+    worst = float(np.max(error[wrong], initial=0))
     if 1e-8 < worst < 3e-6:
         yield "right to about seven digits: is something computed in float32?"
-    elif worst <= 1e-2:
+    elif 0 < worst <= 1e-2:
         yield (
             f"nearly right, to {worst:.0e}: a small constant (an ε) in the wrong place or a"
             " forgotten small term does this"

@@ -31,7 +31,8 @@ class Inputs:
     ----------
     names, arrays : list
     layout : dict
-        Of a ``Views`` that holds them all.
+        Of a ``Views`` that holds them all. There arrays are called x0, x1, …: what a function
+        calls its arguments may be no name for an array.
     dtype : dtype
         The float dtype of the least precise of them.
 
@@ -48,9 +49,9 @@ class Inputs:
         else:
             named = inputs if self.style is dict else name_arrays(inputs, f)
             named = {name: require_floats(name, array) for name, array in named.items()}
-            self.layout = {name: shape_of(array) for name, array in named.items()}
-        if not named:
-            raise InputError("there is nothing to differentiate: no input was given")
+            self.layout = {f"x{i}": shape_of(array) for i, array in enumerate(named.values())}
+        if not sum(array.size for array in named.values()):
+            raise InputError("there is nothing to differentiate: no input holds a number")
         self.names, self.arrays = list(named), list(named.values())
         self.dtype = min((real_dtype(a.dtype) for a in self.arrays), key=lambda t: t.itemsize)
 
@@ -149,8 +150,21 @@ def name_arrays(arrays, f):
 
 
 def listed_outputs(result):
-    """List what a function returned as arrays."""
-    return [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+    """List what a function returned as arrays.
+
+    Raises
+    ------
+    InputError
+        If it is no number and no array of numbers, nor a tuple of them.
+    """
+    ys = [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+    for y in ys:
+        if y.dtype.kind not in "biufc":
+            raise InputError(
+                "the function must return an array of numbers or a tuple of them, got"
+                f" {type(result).__name__}: is a return missing?"
+            )
+    return ys
 
 
 def shapes(arrays):

@@ -18,6 +18,7 @@ from ..arrays import Complex, Views
 from ..cells import CELLS
 from . import large, suspects, twins
 from .check import Problem
+from .inputs import InputError
 from .registry import Check, derivatives_of
 from .sequence import Sequence, check_sequence
 
@@ -118,8 +119,11 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
             total, grad = v.like(), v.p.like()
 
             def step(q, state, x, t):
-                cache = cell.advance(q, state, x, mode)
+                cache = look_then_advance(cell, q, state, x, mode)
+                held = carried(state)
                 gx = cell.vjp(q, state, cache, g[t], grad)
+                if not np.array_equal(carried(state), held):
+                    raise InputError("vjp changes the state: it may only read it")
                 total.p.flat[:] += grad.flat
                 return gx
 
@@ -134,6 +138,33 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
         return Problem(claim, vjp, inputs, claim=CLAIMS[mode], suspects=known)
 
     return problem
+
+
+def carried(state):
+    """Copy the numbers that a step hands on to the next: all but scratch, which is called J_…."""
+    arrays = [array.ravel() for name, array in state.items() if not name.startswith("J_")]
+    return np.concatenate([np.zeros(0), *arrays])
+
+
+def look_then_advance(cell, p, state, x, mode):
+    """Advance a cell by one step, after a look ahead that must tell its very features.
+
+    Raises
+    ------
+    InputError
+        If ``peek`` changes the state, or gives other features than ``advance``, or this mode
+        gives others than "frozen", whose features are what derivatives are checked against.
+    """
+    held, free = carried(state), state.copy()
+    seen = cell.peek(p, state, x)
+    if not np.array_equal(carried(state), held):
+        raise InputError("peek changes the state: it may only look")
+    cache = cell.advance(p, state, x, mode)
+    if not np.allclose(seen, cache.y, rtol=1e-6, atol=1e-9):
+        raise InputError("peek gives other features than advance")
+    if not np.allclose(cell.advance(p, free, x, "frozen").y, cache.y, rtol=1e-6, atol=1e-9):
+        raise InputError(f"advance gives other features in mode {mode} than in frozen")
+    return cache
 
 
 def four_ways(name, mode, n=3, d=3, starts=(0, 4, 6), steps=9):
