@@ -94,6 +94,12 @@ def curve(episodes, steps):
     return values
 
 
+def last_fifth(curve):
+    """Compute the mean return over the last fifth of a run, wherever that ended."""
+    known = curve[~np.isnan(curve)]
+    return known[-max(1, len(known) // 5) :].mean()
+
+
 class Row(NamedTuple):
     """One run, thinned: a row of ``curves.csv``, small enough to commit."""
 

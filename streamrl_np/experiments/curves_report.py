@@ -13,6 +13,7 @@ from .curves import (
     RANGES,
     interval,
     iqm,
+    last_fifth,
     lines_of,
     normalised,
     rows,
@@ -65,7 +66,7 @@ def draw(directory):
     written = []
     for experiment, lines in groups.items():
         path = directory / f"{grids.slug(experiment)}.png"
-        draw_experiment(experiment, lines, path)
+        draw_experiment(f"{experiment} ({directory.resolve().name})", experiment, lines, path)
         written.append(path)
     for name, text in ("table.md", table(groups)), ("curves.csv", thinned(found)):
         path = directory / name
@@ -74,7 +75,7 @@ def draw(directory):
     return written, damaged
 
 
-def draw_experiment(experiment, lines, path):
+def draw_experiment(title, experiment, lines, path):
     """Draw every arm of one experiment: interquartile mean, interval, ceiling, published."""
     figure, axes = plots.new_figure(7.2, 5.2)
     rng = np.random.default_rng(0)
@@ -98,15 +99,17 @@ def draw_experiment(experiment, lines, path):
         there = lambda y: (y - low) / (high - low)  # noqa: E731
         back = lambda y: low + y * (high - low)  # noqa: E731
         axes.secondary_yaxis("right", functions=(there, back)).set_ylabel("normalised")
-    axes.set(title=experiment, xlabel="environment steps", ylabel="return")
-    title = "interquartile mean (seeds)"
+    axes.set(title=title, xlabel="environment steps", ylabel="return")
+    words = "interquartile mean (seeds)"
     counts = [len(arm.curves) for arm in lines]
+    few = any(1 < count < ENOUGH for count in counts)
     if max(counts) >= ENOUGH:
-        title += ", band: its 95 % bootstrap interval"
-    elif max(counts) > 1:
-        title += ", band: from the least to the greatest"
+        words += ", band: its 95 % bootstrap interval"
+        words += f", of fewer than {ENOUGH} least to greatest" * few
+    elif few:
+        words += ", band: from the least to the greatest"
     handles, labels = axes.get_legend_handles_labels()
-    plots.legend_below(figure, dict(zip(labels, handles, strict=True)), width=3.2, title=title)
+    plots.legend_below(figure, dict(zip(labels, handles, strict=True)), width=3.2, title=words)
     plots.save_figure(figure, path)
 
 
@@ -132,7 +135,8 @@ def table(groups):
     """Write every arm's final return as Markdown: interquartile mean and interval."""
     rng = np.random.default_rng(0)
     written = [
-        "| experiment | arm | seeds | steps | final return [interval] | least | normalised |"
+        "| experiment | arm | seeds | steps | final return [interval] | last fifth [interval] "
+        "| normalised |"
     ]
     written.append("|---|---|---|---|---|---|---|")
     for experiment, lines in groups.items():
@@ -142,13 +146,10 @@ def table(groups):
                 continue
             value = float(iqm(arm.finals))
             digits = 0 if abs(value) >= 100 else 3
-            text = f"{value:.{digits}f}"
-            if arm.finished > 1:
-                low, high = interval(arm.finals, rng)
-                text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+            final = over_seeds(arm.finals, digits, rng)
+            late = over_seeds(np.array([last_fifth(c) for c in arm.curves]), digits, rng)
             scaled = f"{normalised(experiment, value):.2f}" if experiment in RANGES else ""
-            least = f"{arm.finals.min():.{digits}f}"
-            cells = experiment, arm.label, arm.count, arm.steps, text, least, scaled
+            cells = experiment, arm.label, arm.count, arm.steps, final, late, scaled
             written.append("| " + " | ".join(map(str, cells)) + " |")
         if experiment in PUBLISHED:
             streaming, ppo, frames = PUBLISHED[experiment]
@@ -159,7 +160,16 @@ def table(groups):
     return (
         "\n".join(written)
         + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
-        "interquartile mean over seeds, and the least of them. Interval: of "
-        f"{ENOUGH} seeds or more a 95 % bootstrap interval of that mean, of fewer the least and "
-        "the greatest.\n"
+        "interquartile mean over seeds. Last fifth: the same of the mean over the last fifth of a "
+        f"run's steps, which swings less. Interval: of {ENOUGH} seeds or more a 95 % bootstrap "
+        "interval of that mean, of fewer the least and the greatest.\n"
     )
+
+
+def over_seeds(values, digits, rng):
+    """Write the interquartile mean of one number a seed, with its interval."""
+    text = f"{iqm(values):.{digits}f}"
+    if len(values) > 1:
+        low, high = interval(values, rng)
+        text += f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return text

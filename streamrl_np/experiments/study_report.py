@@ -91,15 +91,15 @@ def figure(name, cells, by_cell, path):
                 if cell.method == method and panel(cell._replace(ring=key[1])) == key
                 if cell.ring in (key[1], "none")
             ]
-            shown.sort(key=lambda cell: cell.length)
-            x = np.array([cell.length for cell in shown]) * 1.04 ** (i - 3)
-            means = [np.mean([run.final_return for run in by_cell[cell]]) for cell in shown]
             if not shown:
                 continue
+            finals = {cell.length: [run.final_return for run in by_cell[cell]] for cell in shown}
+            x = np.array(lengths) * 1.04 ** (i - 3)
+            means = [np.mean(finals.get(length, np.nan)) for length in lengths]  # a gap: not run
             entries[method] = axes.plot(x, means, "_-", color=colour, lw=1.5, ms=9, mew=1.5)[0]
-            for x_cell, cell in zip(x, shown, strict=True):
-                finals = [run.final_return for run in by_cell[cell]]
-                axes.plot([x_cell] * len(finals), finals, "o", color=colour, ms=3, alpha=0.6)
+            for x_cell, length in zip(x, lengths, strict=True):
+                runs = finals.get(length, [])
+                axes.plot([x_cell] * len(runs), runs, "o", color=colour, ms=3, alpha=0.6)
         agent, ring, decay, units = key
         axes.axhline(SOLVED, color="0.6", lw=0.8, ls=":")
         axes.set_xscale("log", base=2)
