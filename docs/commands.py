@@ -7,9 +7,9 @@ COMMANDS = {
     "distractors": "study distractors",
     "distractors-32": "study distractors-32",
     "flagged-recall": "study flagged-recall",
-    "cost": "cost",
-    "credit": "credit",
-    "staleness": "staleness",
+    "cost": "cost --out docs/results/cost",
+    "credit": "credit --out docs/results/credit",
+    "staleness": "staleness --out docs/results/staleness",
     "popgym": "sweep popgym --seeds 0-2 --only 'AC|PPO|mem|CountRecall.*QRC'",
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"

@@ -1,6 +1,8 @@
 """The command line: python -m streamrl_np COMMAND, from a first run to grading a class."""
 
 import argparse
+import contextlib
+import itertools
 import os
 import re
 import sys
@@ -22,6 +24,9 @@ def main(arguments=None):
     from .experiments.checkpoint import CheckpointError
     from .experiments.results import RunDirectoryError
 
+    for stream in sys.stdout, sys.stderr:  # λ and ∂ where there are no such letters
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     args = make_parser().parse_args(arguments)
     try:
         return args.command(args)
@@ -34,6 +39,9 @@ def main(arguments=None):
     except NonFiniteError as error:
         print(f"streamrl_np: stopped: {error}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        print(f"streamrl_np: not enough memory: {error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt as stop:
         print(": ".join(["streamrl_np", "interrupted", *map(str, stop.args)]), file=sys.stderr)
         return INTERRUPTED
@@ -48,7 +56,9 @@ def make_parser():
     run.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="a name that `list` shows")
     run.add_argument("--seed", type=int, metavar="N", help="short for --set run.seed=N")
     run.add_argument("--steps", type=int, metavar="N", help="short for --set run.steps=N")
-    run.add_argument("--out", type=Path, metavar="DIR", help="a new or empty directory")
+    run.add_argument(
+        "--out", type=Path, metavar="DIR", help="a new or empty directory (runs/EXPERIMENT-seedN)"
+    )
     run.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
     run.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="see `list`")
     run.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -69,10 +79,14 @@ def make_parser():
     course.add_parser(commands)
 
     sweep = commands.add_parser("sweep", help="run many experiments over many seeds")
-    sweep.add_argument("name", metavar="NAME", help="a sweep's name, or an experiment's")
+    names = "popgym, mujoco, mujoco-rest, ppo, ring-16, ring-64, search:popgym/TASK"
+    names = f"{names}, search-ppo:EXPERIMENT, or an experiment's name"
+    sweep.add_argument("name", nargs="?", metavar="NAME", help=names)
     sweep.add_argument("--seeds", default="0-9", metavar="0-9", help="which seeds (0-9)")
     sweep.add_argument("--workers", type=int, metavar="N", help="processes (one a core)")
-    sweep.add_argument("--out", type=Path, metavar="DIR", help="the sweep's directory")
+    sweep.add_argument(
+        "--out", type=Path, metavar="DIR", help="the sweep's directory (sweeps/NAME)"
+    )
     sweep.add_argument("--dask", metavar="ADDRESS", help="use a running Dask scheduler instead")
     sweep.add_argument("--only", default="", metavar="REGEX", help="arms whose name contains this")
     sweep.add_argument("--steps", type=int, metavar="N", help="short for --set run.steps=N")
@@ -96,8 +110,8 @@ def make_parser():
     bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
     bench.add_argument("--experiment", metavar="NAME", help="measure it, environment included")
     bench.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="see `list`")
-    bench.add_argument("--repeats", type=int, default=2000, metavar="N")
-    bench.add_argument("--dtype", default="float32", choices=("float32", "float64"))
+    bench.add_argument("--repeats", type=int, default=2000, metavar="N", help="steps (2000)")
+    bench.add_argument("--dtype", choices=("float32", "float64"), help="(float32)")
     bench.add_argument("--long", type=int, metavar="STEPS", help="time and memory of a long run")
     bench.set_defaults(command=bench_command)
 
@@ -126,11 +140,18 @@ def new_run(args):
     """Begin the run that the arguments describe."""
     from .experiments import configs, runner
 
+    settings = settings_of(args)
     if args.experiment is None:
         raise SettingError(f"name an experiment: {', '.join(configs.kinds())}")
-    experiment = configs.build(args.experiment, settings_of(args))
+    experiment = configs.build(args.experiment, settings)
     name = f"{re.sub('[/:]', '-', args.experiment)}-seed{experiment.run.seed}"
-    return runner.Run(experiment, args.out or fresh_directory(name), args.experiment)
+    directory = args.out or fresh_directory(name)
+    try:
+        return runner.Run(experiment, directory, args.experiment)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # if it is empty
+        raise
 
 
 def resumed_run(args):
@@ -148,7 +169,9 @@ def settings_of(args):
     for item in args.set or ():
         key, equals, value = item.partition("=")
         if not equals:
-            raise SettingError(f"--set takes KEY=VALUE, got {item!r}")
+            raise SettingError(
+                f"--set takes KEY=VALUE, got {item!r} (what is run stands before --set)"
+            )
         settings[key] = value
     if getattr(args, "seed", None) is not None:
         settings["run.seed"] = str(args.seed)
@@ -158,12 +181,12 @@ def settings_of(args):
 
 
 def fresh_directory(name):
-    """Find a directory below runs/ that is not there yet."""
-    directory, count = Path("runs") / name, 1
-    while directory.exists():
-        count += 1
-        directory = Path("runs") / f"{name}-{count}"
-    return directory
+    """Make a directory below runs/ that was not there yet."""
+    for count in itertools.count(1):
+        directory = Path("runs") / (f"{name}-{count}" if count > 1 else name)
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(parents=True)  # so that it is nobody else's
+            return directory
 
 
 def print_summary(summary):
@@ -216,8 +239,11 @@ def show_command(args):
     mean = moving_average(episodes.returns)
     if len(mean):
         print(f"{'return':>16}  {plots.sparkline(mean)}  {mean.min():.3g} to {mean.max():.3g}")
-    plots.learning_curve(episodes, title, args.directory / "curve.png")
-    print(f"{'curve':>16}  {args.directory / 'curve.png'}")
+    try:
+        plots.learning_curve(episodes, title, args.directory / "curve.png")
+        print(f"{'curve':>16}  {args.directory / 'curve.png'}")
+    except (OSError, MissingPackage) as error:  # of another user's run, say
+        print(f"{'curve':>16}  not drawn: {error}")
     return 0
 
 
@@ -229,6 +255,9 @@ def sweep_command(args):
     from .experiments import curves, grids, sweep
     from .experiments.results import RunDirectoryError
 
+    settings = settings_of(args)
+    if args.name is None:
+        raise SettingError("name a sweep: `sweep --help` lists them")
     if args.workers is not None:
         at_least(1, workers=args.workers)
     if args.dask:
@@ -237,7 +266,6 @@ def sweep_command(args):
         pool = functools.partial(sweep.local_pool, args.workers or os.cpu_count())
     directory = (args.out or Path("sweeps") / grids.slug(args.name)).absolute()
     seeds = grids.parse_seeds(args.seeds)
-    settings = settings_of(args)
     if "run.seed" in settings:
         raise SettingError("run.seed is what --seeds sets, got it in --set")
     known, made = curves.known(directory)
@@ -262,8 +290,12 @@ def watch_command(args):
     from .experiments import watch
 
     at_least(1, episodes=args.episodes, steps=args.steps)
+    if not 0 <= args.delay <= 60:
+        raise SettingError(f"delay must be a number of seconds in [0, 60], got {args.delay}")
     player = watch.Player(args.directory, args.seed)
     if not player.drawn:
+        if args.out is not None:
+            raise SettingError("this run is shown as text: --out is for the GIF of a MuJoCo run")
         watch.tell(player, args.episodes, args.steps, args.delay)
         return 0
     path = args.out or args.directory / "watch.gif"
@@ -300,6 +332,8 @@ def bench_command(args):
     from .experiments import bench
 
     if args.long is not None:
+        if args.experiment:
+            raise SettingError("--long is for a step at the paper's size, not for an experiment")
         at_least(100, long=args.long)
         for step, microseconds, megabytes in bench.endurance(args.long):
             print(f"{step:>10} steps: {microseconds:6.1f} µs a step, {megabytes:6.1f} MB in use")
@@ -309,7 +343,7 @@ def bench_command(args):
         return bench_experiment(args)
     if args.set:
         raise SettingError("--set is for a step of an experiment: name one with --experiment")
-    dtype = np.dtype(args.dtype)
+    dtype = np.dtype(args.dtype or "float32")
     result = bench.measure(dtype=dtype, repeats=args.repeats)
     print(f"one agent step, RTU 192, features 64, two networks, 2 actions, {dtype}")
     for name, meaning in bench.MEANINGS.items():
@@ -326,9 +360,10 @@ def bench_experiment(args):
     """Measure a step of an experiment, environment included."""
     from .experiments import bench, configs
 
-    settings = {**settings_of(args), "run.dtype": args.dtype}
-    result = bench.measure_experiment(configs.build(args.experiment, settings), args.repeats)
-    print(f"{args.experiment}, {args.repeats} steps, {args.dtype}")
+    settings = settings_of(args) | ({"run.dtype": args.dtype} if args.dtype else {})
+    experiment = configs.build(args.experiment, settings)
+    result = bench.measure_experiment(experiment, args.repeats)
+    print(f"{args.experiment}, {args.repeats} steps, {experiment.run.dtype}")
     for name in ("environment", "normalisation", "agent", "whole"):
         print(f"{name:>16} {result[name]:9.2f} µs a step")
     print(f"{'steps per second':>16} {result['steps_per_second']:9.1f}")

@@ -1,10 +1,11 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from streamrl_np import cli, extras
+from streamrl_np import cli, extras, networks
 
 RUN = ["run", "memory-chain", "--quiet", "--steps", "300"]
 SMALL = ["cell.units=8", "network.width=8", "env.length=4"]
@@ -62,6 +63,13 @@ def test_runs_without_out_get_a_directory_each(tmp_path, monkeypatch):
         (["list", "zebra"], "experiment must be one of"),
         (["list", "gym:Zebra-v0"], "there is no environment"),
         (["bench", "--repeats", "1"], "repeats must be a whole number, at least 10"),
+        (["bench", "--long", "1000", "--experiment", "k-memory-chain"], "not for an experiment"),
+        (["run", "--set", "env.length=4", "memory-chain"], "what is run stands before --set"),
+        (["sweep", "--set", "env.length=4", "memory-chain"], "what is run stands before --set"),
+        (["sweep"], "name a sweep: `sweep --help` lists them"),
+        (["sweep", "popgym", "--seeds", "0-99999999999"], "seeds must be at most 10000, got"),
+        (["sweep", "gym:Zebra-v0"], "there is no environment"),
+        (["sweep", "search:popgym/Zebra"], "task must be one of"),
     ],
 )
 def test_bad_input_gets_one_sentence_and_code_2(arguments, words, capsys, tmp_path, monkeypatch):
@@ -79,6 +87,47 @@ def test_a_directory_with_another_run_is_left_alone(tmp_path, capsys):
     assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_a_network_that_fits_no_memory_gets_a_sentence(tmp_path, monkeypatch, capsys):
+    def too_large(*arguments):
+        raise MemoryError("Unable to allocate 12.0 TiB")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(networks, "Network", too_large)
+    assert cli.main([*RUN, "--set", *SMALL]) == 2
+    assert "not enough memory: Unable to allocate 12.0 TiB" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_list_shows_the_settings_of_another_agent(capsys):
+    assert cli.main(["list", "memory-chain", "--set", "agent.name=ppo"]) == 0
+    assert "agent.segment" in capsys.readouterr().out
+
+
+def test_what_is_measured_has_the_precision_that_was_asked_for(capsys):
+    arguments = ["bench", "--repeats", "10", "--experiment", "k-memory-chain"]
+    assert cli.main([*arguments, "--set", "run.dtype=float64"]) == 0
+    assert "10 steps, float64" in capsys.readouterr().out
+    assert cli.main(arguments) == 0
+    assert "10 steps, float32" in capsys.readouterr().out
+
+
+def test_a_run_that_cannot_be_drawn_is_shown(tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 0
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert cli.main(["show", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "final return" in shown and "not drawn: " in shown
+
+
+def test_letters_that_a_terminal_lacks_are_replaced():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for arguments in ["list"], ["check", "--help"]:
+        command = [sys.executable, "-m", "streamrl_np", *arguments]
+        result = subprocess.run(command, env=environment, capture_output=True)
+        assert result.returncode == 0 and b"?" in result.stdout and not result.stderr
 
 
 @pytest.mark.slow

@@ -430,7 +430,7 @@ def test_the_filter_of_system_calls_is_whole():
 def test_without_bubblewrap_the_grader_refuses_and_says_what_to_do(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "a.py").write_text("x = 1")
-    out = tmp_path / "grades.csv"
+    out = tmp_path.parent / f"{tmp_path.name}_grades.csv"
     assert cli.main(["grade", "a1", str(tmp_path), "--out", str(out), "--quiet"]) == 2
     error = capsys.readouterr().err
     assert "apt-get install bubblewrap" in error and "--no-isolation" in error

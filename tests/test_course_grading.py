@@ -1,14 +1,22 @@
 """Grading a class: right scores and useful lines, whatever is handed in."""
 
+import contextlib
 import csv
 import json
 import os
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import textwrap
+import time
+from pathlib import Path
 
 import pytest
 from course_help import why_no_isolation
 
+from streamrl_np import cli
 from streamrl_np.course import grade, sandbox, sources
 from streamrl_np.course.assignments import ASSIGNMENTS
 
@@ -67,6 +75,18 @@ import numpy as np
 
 # what is handed in, the points it is worth, and words that its feedback must hold
 MISTAKES = {
+    "with_questions": (
+        notebook(
+            linear="np.outer?\n?np.dot\n\ndef linear(x, W, b):\n    return x @ W.T + b\nnp.ones??"
+        ),
+        FULL,
+        "Right.",
+    ),
+    "with_commands": (
+        notebook(linear="files = !ls\nt = %time 1\ndef linear(x, W, b):\n    return x @ W.T + b"),
+        FULL,
+        "Right.",
+    ),
     "perfect": (notebook(), FULL, "Right."),
     "perfect_in_a_folder": (notebook(), FULL, "Right."),
     "empty": ("", 0, "the file is empty"),
@@ -342,6 +362,11 @@ ATTACKS = {
 KNOWN = MISTAKES | ({} if why_no_isolation() else ATTACKS)
 
 
+def write(path, text):
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(text)
+
+
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """Grade all of them at once; gives rows of grades.csv and feedback by name."""
@@ -366,6 +391,18 @@ def graded(tmp_path_factory):
     (submissions / "link.ipynb").symlink_to(secret)
     (submissions / "=cmd.py").write_text(python)
     (submissions / "nothing_inside").mkdir()
+    for name in "a1.ipynb", "a1-1.ipynb":
+        write(submissions / "resubmitted" / name, notebook())
+    write(submissions / "from_a_mac" / "a1.ipynb", notebook())
+    for extra in "__MACOSX/._a1.ipynb", ".hidden/a1.ipynb", "._a1.ipynb":
+        write(submissions / "from_a_mac" / extra, "x")
+    write(submissions / "__MACOSX" / "._a1.ipynb", "x")
+    write(submissions / "CAPITALS.IPYNB", notebook())
+    write(submissions / "twice.py", python)
+    (submissions / "twice").mkdir()
+    write(submissions / "notes.zip", "x")
+    write(submissions / "a+b.py", python)
+    write(submissions / "a=b.py", "x = 1")
     out = top / "out" / "grades.csv"
     isolated, before = not why_no_isolation(), sorted(p.name for p in top.iterdir())
     records = grade.grade(
@@ -407,14 +444,124 @@ def test_right_score_and_a_useful_line(graded, name):
         ("python_broken", 0, "SyntaxError"),
         ("python_cells", FULL, "SyntaxError"),
         ("link", 0, "a link to another file"),
-        ("nothing_inside", 0, "the folder must hold one notebook"),
         ("'=cmd", FULL, "Right."),
+        ("from_a_mac", FULL, "Right."),
+        ("CAPITALS", FULL, "Right."),
+        ("twice.py", FULL, "Right."),
     ],
 )
 def test_other_files(graded, name, points, words):
     rows, pages, *_ = graded
     assert int(rows[name]["points"]) == points
-    assert words in pages[name.replace("'=", "_")]
+    student = name.removeprefix("'")
+    (page,) = (text for text in pages.values() if f"Student: {student}\n" in text)
+    assert words in page
+
+
+@pytest.mark.parametrize(
+    "name, words",
+    [
+        ("nothing_inside", "the folder must hold one notebook or Python file, it holds none"),
+        ("resubmitted", "it holds a1-1.ipynb, a1.ipynb"),
+        ("twice", "it holds none"),
+    ],
+)
+def test_a_folder_that_could_be_anything_is_no_zero(graded, name, words):
+    rows, pages, *_ = graded
+    assert rows[name]["points"] == "" and rows[name]["linear"] == ""
+    assert rows[name]["status"].startswith("not graded: ") and words in rows[name]["status"]
+    assert "says nothing about your work" in pages[name]
+
+
+def test_what_is_no_submission_is_named(graded):
+    found, ignored = grade.find_submissions(graded[4])
+    assert ignored == ["__MACOSX", "notes.zip"] and not {"__MACOSX", "notes"} & set(found)
+
+
+def test_two_names_that_look_alike_get_a_page_each(graded):
+    _, pages, *_ = graded
+    alike = [
+        text for text in pages.values() if "Student: a+b\n" in text or "Student: a=b\n" in text
+    ]
+    assert len(alike) == 2 and sum("**12 of 12 points**" in text for text in alike) == 1
+
+
+def test_grades_overwrite_nothing_that_is_not_theirs(graded, tmp_path):
+    _, _, _, out, submissions = graded
+    with pytest.raises(sources.CourseError, match="holds grades of a1: name another file"):
+        grade.grade(ASSIGNMENTS["a2"], submissions, out, quiet=True)
+    with pytest.raises(sources.CourseError, match="lies among the submissions"):
+        grade.grade(ASSIGNMENTS["a1"], submissions, submissions / "grades.csv", quiet=True)
+    with pytest.raises(sources.CourseError, match="is a directory: name a file"):
+        grade.grade(ASSIGNMENTS["a1"], submissions, tmp_path, quiet=True)
+
+
+def test_a_class_of_another_variant_is_told(tmp_path, one, monkeypatch, capsys):
+    released, *_ = sources.write_all("release", tmp_path / "release", 2027)
+    (one / "a.py").unlink()
+    for student in "ab":
+        shutil.copy(released, one / f"{student}.ipynb")
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["grade", "a1", str(one), "--no-isolation", "--quiet", "--workers", "1"]
+    assert cli.main(arguments) == 1
+    printed = capsys.readouterr().out
+    assert "2 of 2 say that they are of another assignment or variant" in printed
+    assert "(is --variant right?): a, b" in printed and (tmp_path / "a1_grades.csv").exists()
+    assert cli.main([*arguments, "--variant", "2027"]) == 0
+    assert "another" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_grader_that_is_stopped_leaves_nothing_behind_and_goes_on(tmp_path, stop):
+    submissions, scratch = tmp_path / "class", tmp_path / "tmp"
+    submissions.mkdir(), scratch.mkdir()
+    slow = textwrap.dedent(GOOD["linear"]) + "\nimport time\ntime.sleep(1.5)\n"
+    for student in range(6):
+        (submissions / f"s{student}.py").write_text(f"import numpy as np\n{slow}# {student}")
+    command = [sys.executable, "-m", "streamrl_np", "grade", "a1", submissions, "--workers", "2"]
+    command += ["--quiet", "--out", tmp_path / "g.csv"] + ["--no-isolation"] * bool(
+        why_no_isolation()
+    )
+    records, root = tmp_path / "g_records.jsonl", Path(__file__).parent.parent
+    environment = os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        command, start_new_session=True, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    until(lambda: records.exists() and records.read_text())
+    if stop == signal.SIGINT:
+        os.killpg(process.pid, stop)  # as a terminal does
+    else:
+        process.send_signal(stop)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == {2: 130, 15: 143, 9: -9}[stop]
+    assert ("interrupted: the same command goes on" in error) == (stop == signal.SIGINT)
+    until(lambda: not of_session(process.pid))
+    if stop != signal.SIGKILL:
+        assert not [p for p in scratch.iterdir() if "box" in p.name]
+    done = len(records.read_text().splitlines())
+    assert 0 < done < 6
+    assert subprocess.run(command, env=environment, capture_output=True).returncode == 0
+    assert len(records.read_text().splitlines()) == 6
+
+
+def until(true, seconds=60):
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def of_session(leader):
+    """List the living processes of a session."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found.append(path.parent.name)
+    return found
 
 
 def test_feedback_holds_no_hidden_test(graded):
@@ -441,35 +588,41 @@ def test_a_second_run_grades_only_what_changed(graded, monkeypatch):
     path = submissions / "perfect.ipynb"
     path.write_text(leaky("return x"))
     grade.grade(ASSIGNMENTS["a1"], submissions, out, isolated=not why_no_isolation(), quiet=True)
-    assert asked == ["perfect"]
+    undecided = [name for name, row in rows.items() if row["status"] != grade.GRADED]
+    assert sorted(asked) == sorted(["perfect", *undecided])
     with out.open(newline="") as file:
         again = {row["student"]: row for row in csv.DictReader(file)}
     assert again.pop("perfect")["points"] == str(NO_LEAKY)
     assert again == {name: row for name, row in rows.items() if name != "perfect"}
 
 
-def test_a_broken_environment_is_no_zero(tmp_path, monkeypatch):
-    (tmp_path / "a.py").write_text("x = 1")
+@pytest.fixture
+def one(tmp_path):
+    """Make a folder with one submission."""
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "a.py").write_text("x = 1")
+    return tmp_path / "class"
+
+
+def test_a_broken_environment_is_no_zero(tmp_path, one, monkeypatch):
     sheet, out = ASSIGNMENTS["a1"], tmp_path / "out" / "grades.csv"
     monkeypatch.setattr(sources, "make", lambda kind, *rest: json.loads(notebook()))
     with pytest.raises(sandbox.BrokenEnvironment, match="the release score 12 of 12 points, not 0"):
-        grade.grade(sheet, tmp_path, out, isolated=False, quiet=True)
+        grade.grade(sheet, one, out, isolated=False, quiet=True)
     monkeypatch.setattr(sources, "make", lambda kind, *rest: json.loads(notebook(linear=None)))
     with pytest.raises(sandbox.BrokenEnvironment, match="the solutions score 9 of 12"):
-        grade.grade(sheet, tmp_path, out, isolated=False, quiet=True)
+        grade.grade(sheet, one, out, isolated=False, quiet=True)
     assert not out.exists()
 
 
-def test_a_grader_that_fails_gives_no_zero(tmp_path, monkeypatch):
-    (tmp_path / "a.py").write_text("x = 1")
-
+def test_a_grader_that_fails_gives_no_zero(tmp_path, one, monkeypatch):
     def broken(*args):
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(grade, "self_test", lambda *args: None)
     monkeypatch.setattr(grade, "judge_all", broken)
     out = tmp_path / "out" / "grades.csv"
-    (record,) = grade.grade(ASSIGNMENTS["a1"], tmp_path, out, isolated=False, quiet=True)
+    (record,) = grade.grade(ASSIGNMENTS["a1"], one, out, isolated=False, quiet=True)
     assert record.status == "not graded: grader: OSError: the disk is gone"
     with out.open(newline="") as file:
         (row,) = csv.DictReader(file)

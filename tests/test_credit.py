@@ -6,7 +6,7 @@ from differences import assert_close, derivative
 
 from streamrl_np import cells, cli, networks
 from streamrl_np.arrays import Views
-from streamrl_np.experiments import credit
+from streamrl_np.experiments import credit, sweep
 
 T, DECAY = 5, 0.7
 
@@ -90,6 +90,16 @@ def test_a_rate_is_read_off_a_geometric_decay():
     assert credit.rate(3.0 * 0.9 ** np.arange(30)) == pytest.approx(0.9)
 
 
+def test_an_agent_that_was_interrupted_is_not_measured(tmp_path, monkeypatch, capsys):
+    job = sweep.run_job
+    monkeypatch.setattr(sweep, "run_job", lambda *given: job(*given) | {"complete": False})
+    arguments = ["credit", "--length", "8", "--steps", "100", "--episodes", "1"]
+    places = ["--out", str(tmp_path / "out"), "--runs", str(tmp_path / "runs")]
+    assert cli.main([*arguments, *places]) == 130
+    assert "interrupted: the same command goes on where it was" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch):
     study = credit.study
     monkeypatch.setattr(credit, "study", lambda *options: study(*options, units=6, width=6))
@@ -102,4 +112,7 @@ def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch)
     shown = capsys.readouterr().out
     assert "exact RTRL" in shown and "TBPTT(1)" in shown
     assert cli.main(["credit", "--length", "2"]) == 2
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(credit, "study", lambda *options: pytest.fail("too late"))
+    assert cli.main([*arguments, "--out", str(tmp_path / "file")]) == 2
     assert cli.main(["credit", "--length", "8", "--steps", "8"]) == 2

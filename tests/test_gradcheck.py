@@ -505,10 +505,21 @@ def test_the_command_refuses_bad_input_in_one_sentence(capsys, tmp_path):
         (("--module", f"{file}:softmax_vjp"), "has no function softmax_vjp"),
         (("--module", f"{tmp_path}/broken.py:tanh_vjp"), "stops with SyntaxError"),
         (("--only", "layers.tanh", "--json", tmp_path / "no" / "r.json"), "cannot write"),
+        (("--only", "layers.tanh", "--json", tmp_path), "cannot write"),
+        (("--only", "layers.tanh", "--plots", file), "cannot write to"),
     ]:
         assert run(*arguments) == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
+
+
+def test_a_function_that_no_check_calls_is_not_said_to_pass(capsys, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def linear_vjp(*inputs):\n    raise ZeroDivisionError")
+    assert run("--module", f"{file}:linear_vjp", "--only", "leaky") == 2
+    printed = capsys.readouterr()
+    assert "none of these checks calls layers.linear_vjp" in printed.err
+    assert "checks pass" not in printed.out
 
 
 def test_the_page_on_checking_your_own_runs_and_prints_what_it_says(capsys):

@@ -13,6 +13,7 @@ PACKAGE = ROOT / "streamrl_np"
 ROOMS = [
     "settings",
     "extras",
+    "processes",
     "arrays",
     "layers",
     "cells",

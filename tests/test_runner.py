@@ -160,6 +160,21 @@ def test_ctrl_c_ends_cleanly_and_the_run_goes_on_later(tmp_path):
     assert episodes(tmp_path / "whole") == episodes(tmp_path / "run")
 
 
+def test_a_second_ctrl_c_ends_at_once_and_says_what_is_lost(tmp_path):
+    arguments = ["--steps", 200_000, "--set", "cell.units=8", "env.length=100000"]
+    run = command("run", "memory-chain", "--out", tmp_path / "run", *arguments)
+    wait_for(tmp_path / "run" / "checkpoint.npz")
+    time.sleep(0.5)
+    os.kill(run.pid, signal.SIGINT)
+    for line in run.stderr:
+        if "stopping at the episode's end; Ctrl-C again stops at once" in line:
+            os.kill(run.pid, signal.SIGINT)
+            break
+    _, error = run.communicate()
+    assert run.returncode == 130 and "Traceback" not in error
+    assert f"go on with: python -m streamrl_np run --resume {tmp_path / 'run'}" in error
+
+
 def test_stopping_at_a_return(tmp_path):
     settings = {"env.length": "1", "run.stop_return": "0.6", "cell.units": "32"}
     summary = finish(tmp_path / "run", small(60_000, **settings))

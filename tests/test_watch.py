@@ -153,6 +153,11 @@ def test_what_cannot_be_watched(tmp_path, capsys):
     assert cli.main(["watch", str(tmp_path / "run"), "--seed", "-1"]) == 2
     error = capsys.readouterr().err
     assert error == "streamrl_np: seed must be a whole number, at least 0, got -1\n"
+    for delay in "-1", "nan", "1e99":
+        assert cli.main(["watch", str(tmp_path / "run"), "--delay", delay]) == 2
+        assert "delay must be a number of seconds in [0, 60], got" in capsys.readouterr().err
+    assert cli.main(["watch", str(tmp_path / "run"), "--out", str(tmp_path / "a.gif")]) == 2
+    assert "--out is for the GIF of a MuJoCo run" in capsys.readouterr().err
     (tmp_path / "run" / "checkpoint.npz").unlink()
     assert cli.main(["watch", str(tmp_path / "run")]) == 2
     assert "holds no checkpoint" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """python -m streamrl_np course | check | grade."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def add_parser(subparsers):
     )
     grade.add_argument("assignment", metavar="ASSIGNMENT", help="a1 … a6")
     grade.add_argument("submissions", type=Path, metavar="SUBMISSIONS_DIR")
-    grade.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
+    grade.add_argument("--out", type=Path, metavar="FILE.csv", help="(ASSIGNMENT_grades.csv)")
     grade.add_argument("--workers", type=int, metavar="N", help="submissions at once")
     grade.add_argument("--quiet", action="store_true", help="no progress bar")
     grade.add_argument(
@@ -57,6 +58,8 @@ def main(command, args):
         if args.variant is not None and args.variant < 0:
             raise sources.CourseError(f"variant must be at least 0, got {args.variant}")
         return command(args)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where it was") from None
     except errors as error:
         print(f"streamrl_np: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -79,6 +82,8 @@ def check_command(args):
     assignment = sources.find(args.assignment)
     if not args.file.is_file():
         raise sources.CourseError(f"there is no file {args.file}")
+    if args.seed < 0:
+        raise sources.CourseError(f"seed must be at least 0, got {args.seed}")
     name, variant = notebook.origin(args.file)
     if name not in (None, assignment.name):
         raise sources.CourseError(f"{args.file} is a notebook of {name}, not of {assignment.name}")
@@ -95,10 +100,13 @@ def grade_command(args):
     assignment = sources.find(args.assignment)
     if args.workers is not None and args.workers < 1:
         raise sources.CourseError(f"workers must be at least 1, got {args.workers}")
+    out = args.out or Path(f"{assignment.name}_grades.csv")
+    # clean up, as after Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     records = grade.grade(
         assignment,
         args.submissions,
-        args.out,
+        out,
         args.variant,
         not args.no_isolation,
         args.workers,
@@ -110,5 +118,14 @@ def grade_command(args):
     for record in records:
         if record.status != grade.GRADED:
             print(f"  {record.student}: {record.status}")
-    print(f"{args.out}\n{args.out.with_name(f'{args.out.stem}_feedback')}")
-    return 0 if len(graded) == len(records) else 1
+    _, ignored = grade.find_submissions(args.submissions)
+    if ignored:
+        print(f"no submissions: {', '.join(ignored)}")
+    foreign = [record.student for record in records if record.foreign]
+    if foreign:
+        print(
+            f"{len(foreign)} of {len(records)} say that they are of another assignment or variant"
+            f" (is --variant right?): {', '.join(foreign)}"
+        )
+    print(f"{out}\n{out.with_name(f'{out.stem}_feedback')}")
+    return 0 if len(graded) == len(records) and not foreign else 1

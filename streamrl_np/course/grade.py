@@ -5,6 +5,7 @@ fails, or cannot decide, a submission is "not graded", never a zero.
 """
 
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -15,10 +16,10 @@ import os
 import pathlib
 import re
 import secrets
-import tempfile
 import time
 
 from ..extras import require
+from ..processes import leave_ctrl_c_to_parent
 from . import notebook, sandbox, sources, walls
 from .judge import Doubtful
 from .notebook import NotebookError
@@ -52,6 +53,7 @@ class Record:
     results: list = dataclasses.field(default_factory=list)
     errors: list = dataclasses.field(default_factory=list)
     seconds: float = 0.0
+    foreign: bool = False  # it says that it is of another assignment or variant
 
     @property
     def points(self):
@@ -64,29 +66,44 @@ def find_submissions(directory):
 
     Returns
     -------
-    dict
+    found : dict
         Student to path. A folder with none or several files maps to the folder itself.
+    ignored : list of str
+        Names of what is no submission.
     """
     if not directory.is_dir():
         raise sources.CourseError(f"{directory} is not a directory")
     entries = [p for p in sorted(directory.iterdir()) if not p.name.startswith(".")]
-    files = [p for p in entries if p.suffix in KINDS and not p.is_dir()]
-    stems = [p.stem for p in files]
-    found = {p.stem if stems.count(p.stem) == 1 else p.name: p for p in files}
-    for folder in entries:
-        if folder.is_dir() and not folder.is_symlink():
-            inside = [p for kind in KINDS for p in sorted(folder.rglob(f"*{kind}"))]
-            inside = [p for p in inside if ".ipynb_checkpoints" not in p.parts]
-            found[folder.name] = inside[0] if len(inside) == 1 else folder
+    files = [p for p in entries if is_submission(p)]
+    folders = [p for p in entries if p.is_dir() and not p.is_symlink() and p.name != "__MACOSX"]
+    names = [p.stem for p in files] + [p.name for p in folders]
+    found = {p.stem if names.count(p.stem) == 1 else p.name: p for p in files}
+    for folder in folders:
+        inside = handed_in(folder)
+        found[folder.name] = inside[0] if len(inside) == 1 else folder
     if not found:
         raise sources.CourseError(f"{directory} holds no .ipynb and no .py file")
-    return found
+    return found, [p.name for p in entries if p not in (*files, *folders)]
+
+
+def is_submission(path):
+    """Whether a path is a notebook or a Python file, by its name."""
+    return path.suffix.lower() in KINDS and not path.is_dir()
+
+
+def handed_in(folder):
+    """List the files in a student's folder, without what a computer adds by itself."""
+    paths = [p for p in sorted(folder.rglob("*")) if is_submission(p)]
+    hidden = {p for p in paths for part in p.relative_to(folder).parts if part.startswith(".")}
+    return [p for p in paths if p not in hidden and "__MACOSX" not in p.parts]
 
 
 def read(path):
-    """Read a submission that :func:`find_submissions` found."""
+    """Read a submission that :func:`find_submissions` found; Doubtful if it is not one file."""
     if path.is_dir() and not path.is_symlink():
-        raise NotebookError("the folder must hold one notebook, it holds none or several")
+        names = [str(p.relative_to(path)) for p in handed_in(path)]
+        held = f"it holds {', '.join(names)}" if names else "it holds none"
+        raise Doubtful(f"the folder must hold one notebook or Python file, {held}")
     return notebook.read_submission(path)
 
 
@@ -108,7 +125,7 @@ def grade_one(job):
             lambda: sandbox.Worker(pathlib.Path(job.box), limits, job.isolated), cells, limits
         )
         record.results = list(judge_all(assignment, session.ask, job.seed, job.variant))
-        record.errors = foreign + session.errors
+        record.errors, record.foreign = foreign + session.errors, bool(foreign)
     except NotebookError as error:
         record.errors = [str(error)]
         record.results = [
@@ -134,6 +151,8 @@ def one_line(error):
 
 def fingerprint(path):
     """Name the content of a submission, so that an unchanged one is not graded again."""
+    if path.is_dir():
+        return ",".join(f"{p.name}:{p.stat().st_size}" for p in handed_in(path))
     if not path.is_file() or path.stat().st_size > notebook.MOST_BYTES:
         return f"{path.name}:{path.stat().st_size if path.exists() else 0}"
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -184,13 +203,16 @@ def grade(assignment, submissions, out, variant=None, isolated=True, workers=Non
 
     Raises
     ------
+    CourseError
+        If there is nothing to grade, or ``out`` cannot be where it is to be.
     BrokenEnvironment
         If the self-test fails; nothing is graded then.
     """
     tqdm = require("tqdm")
-    found = find_submissions(submissions)
+    found, _ = find_submissions(submissions)
     records_path = out.with_name(f"{out.stem}_records.jsonl")
     key = {"assignment": assignment.name, "variant": variant}
+    check_out(out, submissions, records_path, assignment)
     done = read_records(records_path, key)
     with walls.make_box(assignment.withheld) as box:
         self_test(assignment, variant, box, isolated, directory)
@@ -222,39 +244,62 @@ def run(jobs, workers):
         yield from map(grade_one, jobs)
         return
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(workers, len(jobs)), context) as pool:
+    workers = min(workers, len(jobs))
+    with concurrent.futures.ProcessPoolExecutor(workers, context, leave_ctrl_c_to_parent) as pool:
         pending = {pool.submit(grade_one, job): job for job in jobs}
-        for future in concurrent.futures.as_completed(pending):
-            try:
-                yield future.result()
-            except concurrent.futures.process.BrokenProcessPool as error:
-                job = pending[future]
-                status = f"{NOT_GRADED}: {one_line(error)}"
-                yield Record(job.student, "", job.seed, status)
+        try:
+            for future in concurrent.futures.as_completed(pending):
+                yield outcome(future, pending[future])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # those that have begun are let end
+            raise
+
+
+def outcome(future, job):
+    """Make the record of a job that is done, or whose process died."""
+    try:
+        return future.result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        return Record(job.student, "", job.seed, f"{NOT_GRADED}: {one_line(error)}")
+
+
+def check_out(out, submissions, records_path, assignment):
+    """Raise CourseError where grades would overwrite others, or be taken for a submission."""
+    if out.is_dir():
+        raise sources.CourseError(f"{out} is a directory: name a file with --out")
+    if submissions.resolve() in out.resolve().parents:
+        raise sources.CourseError(f"{out} lies among the submissions: name a file elsewhere")
+    others = {data["assignment"] for data in lines_of(records_path)} - {assignment.name}
+    if others:
+        raise sources.CourseError(
+            f"{out} holds grades of {', '.join(sorted(others))}: name another file with --out"
+        )
 
 
 def read_records(path, key):
     """Read what an earlier run has graded, of this assignment and variant."""
     done = {}
+    for data in lines_of(path):
+        if all(data.pop(name, None) == value for name, value in key.items()):
+            results = data.pop("results")
+            results = [Result(**r | {"lines": tuple(r["lines"])}) for r in results]
+            done[data["student"]] = Record(**data, results=results)
+    return done
+
+
+def lines_of(path):
+    """Read the records of a file, but for a line that a stopped run left unfinished."""
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                data = json.loads(line)
-            except ValueError:  # the last line of a run that was stopped
-                continue
-            if all(data.pop(name, None) == value for name, value in key.items()):
-                results = data.pop("results")
-                results = [Result(**r | {"lines": tuple(r["lines"])}) for r in results]
-                done[data["student"]] = Record(**data, results=results)
-    return done
+            with contextlib.suppress(ValueError):
+                yield json.loads(line)
 
 
 def write_grades(path, assignment, records):
     """Write a row a student and a column a task; what a person grades stays empty."""
     tasks = [task.name for task in assignment.tasks]
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, delete=False, newline="", encoding="utf-8", suffix=".csv"
-    ) as file:
+    unfinished = path.with_name(f"{path.name}.tmp")
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["student", "points", "of", *tasks, "status"])
         for record in sorted(records, key=lambda record: record.student):
@@ -264,7 +309,7 @@ def write_grades(path, assignment, records):
             table.writerow(
                 [harmless(record.student), total, assignment.points, *cells, record.status]
             )
-    os.replace(file.name, path)
+    unfinished.replace(path)
 
 
 def harmless(text):
@@ -277,6 +322,8 @@ def write_feedback(directory, assignment, records):
     directory.mkdir(parents=True, exist_ok=True)
     for record in records:
         name = re.sub(r"[^\w.@ -]", "_", record.student)
+        if name != record.student:  # two may come to the same
+            name += f"-{hashlib.sha256(record.student.encode()).hexdigest()[:6]}"
         (directory / f"{name}.md").write_text(
             feedback(assignment, record), encoding="utf-8", errors="replace"
         )

@@ -140,12 +140,17 @@ def source_of(cell):
     return source if isinstance(source, str) else ""
 
 
+NOTEBOOK_ONLY = re.compile(
+    r"^([ \t]*)(?:[%!?].*|[\w.]+\?{1,2}[ \t]*|[\w., ]+=[ \t]*[%!].*)$", re.MULTILINE
+)
+
+
 def plain_python(source):
-    """Take out what only a notebook understands: lines that start with % or !."""
+    """Take out what only a notebook understands: %magic, !command, name?, x = !command."""
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return re.sub(r"(?m)^([ \t]*)(%|!).*$", r"\1pass", source)
+        return NOTEBOOK_ONLY.sub(r"\1pass", source)
     return source
 
 

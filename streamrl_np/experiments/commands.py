@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from ..extras import require
 from ..settings import SettingError, at_least
 
 
@@ -16,27 +17,30 @@ def add_parsers(commands):
     study.add_argument("--only", default="", metavar="REGEX", help="runs whose name contains this")
     study.add_argument("--runs", type=Path, metavar="DIR", help="run directories (runs/NAME)")
     add_out(study, "docs/results/NAME")
-    study.add_argument("--list", action="store_true", help="print the runs still to make")
-    study.add_argument("--draw", action="store_true", help="table and figure only")
+    what = study.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="print the runs still to make")
+    what.add_argument("--draw", action="store_true", help="table and figure only")
     study.add_argument("--quiet", action="store_true", help="no progress bar")
     study.set_defaults(command=study_command)
 
     cost = commands.add_parser("cost", help="time and memory of a step against width, per cell")
-    cost.add_argument("--repeats", type=int, default=60, metavar="N")
-    add_out(cost, "docs/results/cost")
+    cost.add_argument("--repeats", type=int, default=60, metavar="N", help="of each step (60)")
+    add_out(cost, "results/cost")
     cost.set_defaults(command=cost_command)
 
     credit = commands.add_parser("credit", help="what an update owes to a step n in the past")
     credit.add_argument("--length", type=int, default=32, metavar="L", help="of the MemoryChain")
     credit.add_argument("--steps", type=int, default=100_000, metavar="N", help="of training")
     credit.add_argument("--episodes", type=int, default=10, metavar="N", help="measured")
-    credit.add_argument("--runs", type=Path, default=Path("runs/credit"), metavar="DIR")
-    add_out(credit, "docs/results/credit")
+    credit.add_argument(
+        "--runs", type=Path, default=Path("runs/credit"), metavar="DIR", help="run directories"
+    )
+    add_out(credit, "results/credit")
     credit.set_defaults(command=credit_command)
 
     staleness = commands.add_parser("staleness", help="how stale sensitivities are in a stream")
     staleness.add_argument("--steps", type=int, default=40_000, metavar="N", help="of training")
-    add_out(staleness, "docs/results/staleness")
+    add_out(staleness, "results/staleness")
     staleness.set_defaults(command=staleness_command)
 
 
@@ -81,7 +85,8 @@ def cost_command(args):
     from . import cost
 
     at_least(5, repeats=args.repeats)
-    return show(cost.report, cost.measure(args.repeats), args.out or Path("docs/results/cost"))
+    out = ready(args.out or Path("results/cost"))
+    return show(cost.report, cost.measure(args.repeats), out)
 
 
 def credit_command(args):
@@ -92,8 +97,9 @@ def credit_command(args):
     at_least(args.length + 1, steps=args.steps)  # an episode at least
     at_least(1, episodes=args.episodes)
     options = args.length, args.steps, args.episodes, args.runs
+    out = ready(args.out or Path("results/credit"))
     studies = [credit.study(mode, *options) for mode in credit.MODES]
-    return show(credit.report, studies, args.out or Path("docs/results/credit"))
+    return show(credit.report, studies, out)
 
 
 def staleness_command(args):
@@ -101,8 +107,16 @@ def staleness_command(args):
     from . import staleness
 
     at_least(10_000, steps=args.steps)
+    out = ready(args.out or Path("results/staleness"))
     measured = [staleness.measure(delay, args.steps) for delay in staleness.DELAYS]
-    return show(staleness.report, measured, args.out or Path("docs/results/staleness"))
+    return show(staleness.report, measured, out)
+
+
+def ready(out):
+    """Make the directory for results before the work that is to fill it; returns it."""
+    require("matplotlib")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
 
 
 def show(report, measured, out):

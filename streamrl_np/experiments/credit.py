@@ -159,6 +159,8 @@ def study(mode, length, steps, episodes, runs, units=192, width=64):
     experiment = configs.build("memory-chain", {k: str(v) for k, v in settings.items()})
     name = f"{mode}_L{length}_n{units}"
     summary = sweep.run_job(sweep.Job(name, experiment, "memory-chain"), runs)
+    if not summary["complete"]:
+        raise KeyboardInterrupt("the same command goes on where it was")
     run = runner.load(runs / name)
     run.close()
     critic, decay = run.agent.critic, experiment.agent.discount * experiment.agent.trace_decay

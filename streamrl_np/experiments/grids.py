@@ -211,6 +211,9 @@ def find(name):
     return [Arm(name, "agent", {})]
 
 
+MOST_SEEDS = 10_000
+
+
 def parse_seeds(text):
     """Read a list of seeds: ``0-9`` or ``0,3,5-7``.
 
@@ -223,7 +226,11 @@ def parse_seeds(text):
         found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
         if not found or (found[2] and int(found[2]) < int(found[1])):
             raise SettingError(f"seeds must look like 0-9 or 0,3,5-7, got {text!r}")
+        if int(found[2] or found[1]) - int(found[1]) >= MOST_SEEDS:
+            raise SettingError(f"seeds must be at most {MOST_SEEDS}, got {text!r}")
         seeds |= set(range(int(found[1]), int(found[2] or found[1]) + 1))
+        if len(seeds) > MOST_SEEDS:
+            raise SettingError(f"seeds must be at most {MOST_SEEDS}, got {text!r}")
     return sorted(seeds)
 
 
@@ -317,5 +324,7 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
                 "name another directory with --out"
             )
     todo = [job for job in todo if job.name not in made]
+    for env in dict.fromkeys(job.experiment.env for job in todo):
+        env.make().close()  # one that is not there is named before anything is written
     write_index(directory, name, chosen, seeds)
     return sweep.execute(todo, directory, pool, quiet)

@@ -8,6 +8,7 @@ import collections
 import platform
 import signal
 import statistics
+import sys
 import threading
 import time
 from pathlib import Path
@@ -345,8 +346,13 @@ def execute(run, quiet=False):
 
     def ask_to_stop(number, frame):
         if stop:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(
+                "what came after the last checkpoint is lost; go on with: "
+                f"python -m streamrl_np run --resume {run.directory}"
+            )
         stop.append(number)
+        if not quiet:
+            print("\nstopping at the episode's end; Ctrl-C again stops at once", file=sys.stderr)
 
     total, before = run.experiment.run.steps, run.progress.step
     in_main = threading.current_thread() is threading.main_thread()  # others get no signals

@@ -6,13 +6,14 @@ the interface of ``concurrent.futures`` will do; the local one is one process a 
 
 import concurrent.futures
 import contextlib
-import multiprocessing.connection
+import multiprocessing
 import os
 import threading
 from pathlib import Path
 from typing import NamedTuple
 
 from ..extras import require
+from ..processes import end_with_parent
 from ..settings import SettingError
 from . import configs, runner
 from .results import RunDirectoryError, hold, read_episodes, read_json
@@ -68,20 +69,6 @@ def begin_or_go_on(job, path):
                 raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
             return summary
     return runner.execute(runner.load(path), quiet=True)
-
-
-def end_with_parent():
-    """Let this process end as soon as the one that started it is gone, however that ended.
-
-    Otherwise a worker would finish its run unseen, while the sweep that is started again in
-    the meantime goes on with the same run.
-    """
-
-    def watch():
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 class Processes(concurrent.futures.ThreadPoolExecutor):

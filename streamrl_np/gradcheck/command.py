@@ -1,6 +1,7 @@
 """python -m streamrl_np gradcheck: check every derivative of the package, or one of yours."""
 
 import fnmatch
+import functools
 import importlib.util
 import json
 import sys
@@ -51,6 +52,10 @@ def run(args):
 
     if args.seed < 0:
         raise CommandError(f"seed must be a whole number, at least 0, got {args.seed}")
+    if args.json is not None and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
+        raise CommandError(f"cannot write {args.json}: there is no such directory, or it is one")
+    if args.plots is not None and args.plots.is_file():
+        raise CommandError(f"cannot write to {args.plots}: it is a file, not a directory")
     chosen = choose(registry.checks(), args.only)
     if args.module is None:
         reports = print_table(chosen, args.seed)
@@ -60,8 +65,17 @@ def run(args):
         if args.only is None and covering:
             chosen = covering
         print(f"{args.module} in place of {name}")
-        with registry.swapped(name, function):
+        calls = []
+
+        @functools.wraps(function)
+        def noted(*arguments, **named):
+            calls.append(name)
+            return function(*arguments, **named)
+
+        with registry.swapped(name, noted):
             reports = print_table(chosen, args.seed)
+        if not calls:
+            raise CommandError(f"none of these checks calls {name}: nothing is known about yours")
     for report in reports:
         if not report.ok:
             print(f"\n{report}")
