@@ -141,7 +141,7 @@ def cell_problem(name, mode, n=3, d=3, steps=7, starts=(0, 3, 5)):
 
 
 def carried(state):
-    """Copy the numbers that a step hands on to the next: all but scratch, which is called J_…."""
+    """Copy the numbers that a step hands on to the next: all but scratch, called ``J_…``."""
     arrays = [array.ravel() for name, array in state.items() if not name.startswith("J_")]
     return np.concatenate([np.zeros(0), *arrays])
 
