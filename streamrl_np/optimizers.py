@@ -132,7 +132,7 @@ class AdaptiveObGD(ObGD):
         correction = 1.0 - beta2 ** float(self.t[0])
         np.divide(v, correction, out=scaled)
         np.sqrt(scaled, out=scaled)
-        scaled += self.eps
+        scaled += self.eps  # differs from Elsayed 2024: ε is under the root there
         np.divide(z, scaled, out=scaled)  # z / √v̂   (eq. O5)
         norm = self.l1_norm(scaled)
         alpha = self.bound(delta, norm)

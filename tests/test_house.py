@@ -78,6 +78,16 @@ def test_every_equation_exists_and_every_equation_is_used():
     assert set(numbered) - used == set(), "in docs/derivations.md, but cited by nothing"
 
 
+def test_departures_are_marked_in_the_code():
+    cells = re.findall(r"departure from ([^|,;:]*)", (ROOT / "docs/details.md").read_text())
+    rows = re.findall(r"\w+ \d{4}", "; ".join(cells))
+    comments = "\n".join(path.read_text() for path in PACKAGE.rglob("*.py"))
+    marked = re.findall(r"differs from (\w+ \d{4})", comments)
+    for source in set(rows) | set(marked):
+        assert rows.count(source) <= marked.count(source), f"mark departures from {source}"
+        assert source in rows, f"{source} is departed from, and docs/details.md has no row"
+
+
 def test_links_between_pages_lead_somewhere():
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "notebooks").glob("*.md")]
     for page in pages:

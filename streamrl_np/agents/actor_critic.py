@@ -122,7 +122,7 @@ class ActorCritic(StreamAgent):
         """
         cfg = self.config
         gamma, lam, tau = cfg.discount, cfg.trace_decay, cfg.entropy
-        discount = gamma * (not terminated)
+        discount = gamma * (not terminated)  # differs from Elsayed 2024: or truncated, there
         logits, actor_cache = self.actor_step
 
         v, critic_cache = self.critic.forward(observation)

@@ -34,6 +34,7 @@ def state_layout(n, d, mode="rtrl"):
         "h": Complex((n,)),
         "S_nu": Complex((n,)),
         "S_theta": Complex((n,)),
+        # differs from Elelimy 2024: one complex array for four, as ∂h/∂Im B = i ∂h/∂Re B
         "S_B": Complex((n, d)),
         "J_B": (n, d),
     }
@@ -48,7 +49,7 @@ def init(rng, n, d, config):
     """Draw the parameters.
 
     |λ| lies in the ring [r_min, r_max], uniform by area; the phase is uniform in
-    (0, max_phase); B is LeCun-normal in each part (Orvieto 2023, section 3).
+    (0, max_phase) (Orvieto 2023, section 3); B is LeCun-normal in each part (Elelimy 2024).
 
     Parameters
     ----------
@@ -80,6 +81,7 @@ def ring(memory):
     >>> round(ring(64), 3)
     0.954
     """
+    # differs from Farr 2026: r_min = 0 there
     return float(np.exp(-3.0 / memory))  # (eq. R17)
 
 
@@ -134,6 +136,7 @@ def immediate_jacobian(gates, h_prev, Bx):
     """
     nu, theta, lam, gamma = gates
     dlam_dnu = -nu * lam  # (eq. R6)
+    # differs from Elelimy 2024: a published code leaves θ, the derivative of exp(theta_log), out
     dlam_dtheta = 1j * theta * lam  # (eq. R7)
     dgamma_dnu = nu * (1.0 - gamma * gamma) / gamma  # ν |λ|² / γ   (eq. R8)
     return dlam_dnu * h_prev + dgamma_dnu * Bx, dlam_dtheta * h_prev

@@ -75,8 +75,9 @@ class MemoryChain(gymnasium.Env):
         observation[0] = 1 - self.t / self.length
         if self.t == self.length:
             observation[1] = self.asked
-        if self.t == 0:
+        if self.t == 0:  # differs from Osband 2020: at the second step too, there
             observation[2 : 2 + self.bits] = 2 * self.cue - 1
+        # differs from Osband 2020: no distractors there
         observation[2 + self.bits :] = 2 * self.np_random.integers(2, size=self.distractors) - 1
         return observation
 

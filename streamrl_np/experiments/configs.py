@@ -107,6 +107,7 @@ def memory_chain_experiment(env=None):
     return Experiment(
         env=env,
         # differs from Farr 2026: κ_π = 3 there; 2 leaves fewer mistakes (docs/details.md)
+        # differs from Farr 2026: γ = 0.999 there, and in the studies
         agent=actor_critic.Config(kappa_policy=2.0),
         cell=cells.Config(r_min=rtu.ring(env.length)),
         run=RunConfig(steps=80_000 if env.length <= 16 else 200_000),
@@ -118,6 +119,7 @@ def k_memory_chain_experiment(env=None):
     env = env or k_memory_chain.Config()
     return Experiment(
         env=env,
+        # differs from Farr 2026: γ = 0.99 and λ = 0.8 there
         agent=actor_critic.Config(discount=0.5, trace_decay=0.0),
         cell=cells.Config(r_min=rtu.ring(env.delay)),
         run=RunConfig(steps=200_000),
@@ -146,11 +148,16 @@ def trace_conditioning_experiment(env=None):
 
 
 # a step size of its own for each parameter; ‖z‖₁ goes with their number here, and κ is
-# smaller than for plain ObGD
+# smaller than for plain ObGD  (differs from Farr 2026: plain ObGD, κ = 3 and 2)
 ADAPTIVE = dict(optimizer="adaptive_obgd", kappa_policy=0.3, kappa_value=0.2)
-AT_ONCE = dict(discount=0.0, entropy=0.0)  # the reward answers the present action
+# the reward answers the present action
+# differs from Farr 2026: γ = 0.99 there, for all five tasks
+# differs from Farr 2026: τ = 0.01 there
+AT_ONCE = dict(discount=0.0, entropy=0.0)
 # by the start of a task's name; the bonus hurts where many actions are wrong; units that hardly
 # turn add up, which is to count; what the table shows now is for units that forget at once
+# differs from Farr 2026: λ = 0.95 there, 0.8 here
+# differs from Farr 2026: 90 % zeros among all first weights there, also on Concentration
 POPGYM = {
     "Repeat": dict(agent=dict(discount=0.5)),
     "HigherLower": dict(agent=dict(discount=0.5)),

@@ -41,7 +41,7 @@ FEEDFORWARD = {"cell.name": "feedforward"}
 PPO = {"agent.name": "ppo"}
 PLAIN = {"agent.optimizer": "obgd", "agent.kappa_policy": "3.0", "agent.kappa_value": "2.0"}
 KAPPA = {"agent.kappa_policy": "0.1", "agent.kappa_value": "0.1"}
-QRC = {
+QRC = {  # differs from Farr 2026: λ = 0.95 and SGD with 1e-4 and 1e-5 there
     "agent.name": "qrc",
     "agent.trace_decay": "0.8",
     "agent.optimizer": "adam",
@@ -88,6 +88,7 @@ def mujoco_arms(*names):
         "stream AC, RTU, RTRL, κ = 0.1": KAPPA,
         "memoryless, κ = 0.1": {**FEEDFORWARD, **KAPPA},
     }
+    # differs from Farr 2026: width 128, two blocks
     small_network = {"network.width": "64", "network.blocks": "1"}
     experiments = [f"mujoco/{name}" for name in names]
     cheetahs = [name for name in experiments if "HalfCheetah" in name]
