@@ -250,7 +250,6 @@ def show_command(args):
 def sweep_command(args):
     """Run a sweep, or what is left of it; failures are named at the end."""
     import functools
-    import os
 
     from .experiments import curves, grids, sweep
     from .experiments.results import RunDirectoryError
@@ -332,8 +331,8 @@ def bench_command(args):
     from .experiments import bench
 
     if args.long is not None:
-        if args.experiment:
-            raise SettingError("--long is for a step at the paper's size, not for an experiment")
+        if args.experiment or args.set or args.dtype:
+            raise SettingError("--long is for a step at the paper's size, as it is")
         at_least(100, long=args.long)
         for step, microseconds, megabytes in bench.endurance(args.long):
             print(f"{step:>10} steps: {microseconds:6.1f} µs a step, {megabytes:6.1f} MB in use")

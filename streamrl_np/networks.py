@@ -221,7 +221,7 @@ class Network:
         return memory
 
     def acting_twin(self):
-        """Make a network with the same parameters whose own state carries no sensitivities."""
+        """Make a network with the same parameters and a state of its own, in mode "frozen"."""
         twin = copy.copy(self)
         twin.mode, twin.state = "frozen", self.state.like()
         return twin

@@ -93,8 +93,7 @@ def describe(kind, rule):
     """Say in words what a setting may be: ``a number in [0, 1]``."""
     if rule["choices"] is not None:
         return "one of " + ", ".join(map(str, rule["choices"]))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    text = " or ".join(words.get(k, "none") for k in kinds_of(kind))
+    text = kind_in_words(kind)
     low, high, above = rule["low"], rule["high"], rule["above"]
     if low is not None and high is not None:
         return f"{text} in [{low}, {high}]"
@@ -103,6 +102,12 @@ def describe(kind, rule):
     if above is not None:
         return f"{text} above {above}"
     return text
+
+
+def kind_in_words(kind):
+    """Say what a value of a type is: ``a whole number or none``."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return " or ".join(words.get(k, "none") for k in kinds_of(kind))
 
 
 def at_least(least, **values):

@@ -63,7 +63,10 @@ def test_runs_without_out_get_a_directory_each(tmp_path, monkeypatch):
         (["list", "zebra"], "experiment must be one of"),
         (["list", "gym:Zebra-v0"], "there is no environment"),
         (["bench", "--repeats", "1"], "repeats must be a whole number, at least 10"),
-        (["bench", "--long", "1000", "--experiment", "k-memory-chain"], "not for an experiment"),
+        (
+            ["bench", "--long", "1000", "--experiment", "k-memory-chain"],
+            "--long is for a step at the paper's size, as it is",
+        ),
         (["run", "--set", "env.length=4", "memory-chain"], "what is run stands before --set"),
         (["sweep", "--set", "env.length=4", "memory-chain"], "what is run stands before --set"),
         (["sweep"], "name a sweep: `sweep --help` lists them"),

@@ -8,7 +8,7 @@ from streamrl_np.experiments import cost
 
 def test_exponents_are_those_of_the_power_laws_put_in():
     costs = [
-        cost.Cost(label, n, parameters(n), 1e-3 * time(n), 2.0 * memory(n), 0.0)
+        cost.Cost(label, n, parameters(n), 1e-3 * time(n), 2.0 * memory(n))
         for label, parameters, time, memory in (
             ("linear", lambda n: n**2, lambda n: n**2, lambda n: n**2),
             ("dense", lambda n: 6 * n**2, lambda n: n**4, lambda n: n**3),

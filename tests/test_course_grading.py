@@ -564,10 +564,19 @@ def of_session(leader):
     return found
 
 
-def test_feedback_holds_no_hidden_test(graded):
-    _, pages, *_ = graded
-    for page in pages.values():
-        assert "seed=41" not in page and "HIDDEN" not in page
+def test_feedback_holds_no_hidden_test(tmp_path, one, monkeypatch):
+    solved, *_ = sources.write_all("solutions", tmp_path / "solutions", None)
+    (one / "a.py").unlink()
+    right = solved.read_text()
+    text = right.replace("return x @ W.T + b", "return x @ W.T - b")
+    assert text != right and "BEGIN HIDDEN TESTS" in right
+    (one / "a.ipynb").write_text(text)
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+    out = tmp_path / "grades.csv"
+    (record,) = grade.grade(ASSIGNMENTS["a1"], one, out, isolated=False, quiet=True)
+    page = (tmp_path / "grades_feedback" / "a.md").read_text()
+    assert 0 < record.points < FULL and "linear" in page
+    assert "HIDDEN" not in page and "course.check" not in page and "seed=" not in page
 
 
 def test_an_ordinary_submission_takes_less_than_two_seconds(graded):

@@ -68,6 +68,24 @@ def test_actions_are_clipped_for_the_environment_alone():
     assert inner.received[0].tolist() == [2, -0.5] and action[0] == 5
 
 
+def test_an_environment_may_change_the_action_that_it_is_given():
+    class Halves(Spaces):
+        def step(self, action):
+            action *= 0.5
+            return super().step(action)
+
+    env = flat.Flat(Halves(BOX, spaces.Box(-2, 2, (1,))), history=True)
+    env.reset(seed=0)
+    assert env.step(np.ones(1, "f4"))[0][2:].tolist() == [1, 0.5]
+
+
+def test_double_precision_is_kept_however_deep_it_lies():
+    deep = spaces.Tuple([spaces.Discrete(2), spaces.Tuple([spaces.Box(-1, 1, (2,), np.float64)])])
+    for space, dtype in (deep, np.float64), (spaces.Tuple([BOX]), np.float32):
+        env = flat.Flat(Spaces(space, spaces.Discrete(2)))
+        assert env.observation_space.dtype == env.reset(seed=0)[0].dtype == dtype
+
+
 def test_a_combination_of_choices_is_one_choice():
     inner = Spaces(BOX, spaces.MultiDiscrete([2, 3]))
     env = flat.Flat(inner)

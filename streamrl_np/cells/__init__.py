@@ -1,9 +1,11 @@
 """Recurrent cells: one module each, all with the same few functions.
 
 ``layout`` and ``state_layout`` name the arrays, ``init`` draws the parameters,
-``advance`` takes one step, ``peek`` says what a step would give, ``vjp`` pulls a
-gradient back, ``retention`` says how slowly the units forget. A network takes any
-of them, so a new cell is one new file and one line in ``CELLS``.
+``feature_count`` says how many numbers a step hands on, ``advance`` takes one step,
+``peek`` says what a step would give, ``vjp`` pulls a gradient back, ``retention`` says
+how slowly the units forget. A network takes any of them, so a new cell is one new file
+and one line in ``CELLS``. PPO also needs ``unroll``, ``unroll_vjp`` and
+``sensitivity_vjp``, which only some have.
 """
 
 import dataclasses

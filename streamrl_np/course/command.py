@@ -58,8 +58,6 @@ def main(command, args):
         if args.variant is not None and args.variant < 0:
             raise sources.CourseError(f"variant must be at least 0, got {args.variant}")
         return command(args)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on where it was") from None
     except errors as error:
         print(f"streamrl_np: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -103,16 +101,19 @@ def grade_command(args):
     out = args.out or Path(f"{assignment.name}_grades.csv")
     # clean up, as after Ctrl-C
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    records = grade.grade(
-        assignment,
-        args.submissions,
-        out,
-        args.variant,
-        not args.no_isolation,
-        args.workers,
-        args.quiet,
-        args.sources or sources.DEFAULT,
-    )
+    try:
+        records = grade.grade(
+            assignment,
+            args.submissions,
+            out,
+            args.variant,
+            not args.no_isolation,
+            args.workers,
+            args.quiet,
+            args.sources or sources.DEFAULT,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where it was") from None
     graded = [record for record in records if record.status == grade.GRADED]
     print(f"self-test passed; {len(graded)} of {len(records)} graded")
     for record in records:

@@ -81,7 +81,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=without_numpy_path(environment, isolated),
+                env=with_numpy_path(environment, isolated),
                 cwd=self.home.name if self.home else None,
                 pass_fds=pipes,
                 start_new_session=True,
@@ -162,10 +162,10 @@ class Worker:
             self.home = None
 
 
-def without_numpy_path(environment, isolated):
+def with_numpy_path(environment, isolated):
     """Tell the process where NumPy is when no box shows it."""
-    parts = [] if isolated else [str(walls.numpy_parts()[0].parent)]
-    return environment | {"STREAMRL_NP_NUMPY": ":".join(parts)}
+    path = "" if isolated else str(walls.numpy_parts()[0].parent)
+    return environment | {"STREAMRL_NP_NUMPY": path}
 
 
 def how_it_ended(code):

@@ -220,8 +220,9 @@ class Flat(gymnasium.Wrapper):
 
 def contains_double(space):
     """Whether observations carry more than single precision."""
-    parts = space.spaces if isinstance(space, spaces.Tuple) else [space]
-    return any(isinstance(p, spaces.Box) and p.dtype == np.float64 for p in parts)
+    if isinstance(space, spaces.Tuple):
+        return any(map(contains_double, space.spaces))
+    return isinstance(space, spaces.Box) and space.dtype == np.float64
 
 
 def make(identifier, **options):

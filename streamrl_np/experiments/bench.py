@@ -6,7 +6,7 @@ stream AC(λ) with exact RTRL avoids; the *floor ratio* is the whole step over t
 
 # n units, d features
 
-import resource
+import os
 import statistics
 import time
 
@@ -184,7 +184,10 @@ def growths(dtype=np.float32):
     ]
 
 
-def endurance(steps, parts=10):
+PARTS = 10  # of a long run
+
+
+def endurance(steps):
     """Take many steps in one endless episode, where traces and sensitivities could only pile up.
 
     The first half sees varied observations, the second half nothing but zeros, so that what
@@ -193,7 +196,6 @@ def endurance(steps, parts=10):
     Parameters
     ----------
     steps : int
-    parts : int
 
     Yields
     ------
@@ -202,24 +204,34 @@ def endurance(steps, parts=10):
     """
     agent, observations = make_agent(192, 64)
     varied, quiet = (one_step(agent, x, 10**12) for x in (observations, 0.0 * observations))
-    for part in range(1, parts + 1):
-        step, start = varied if part <= parts / 2 else quiet, time.process_time()
-        for _ in range(steps // parts):
+    for part in range(1, PARTS + 1):
+        step, start = varied if part <= PARTS / 2 else quiet, time.process_time()
+        for _ in range(steps // PARTS):
             step()
-        spent = 1e6 * (time.process_time() - start) / (steps // parts)
+        spent = 1e6 * (time.process_time() - start) / (steps // PARTS)
+        yield part * (steps // PARTS), spent, memory_in_use() / 1e6
+
+
+def memory_in_use():
+    """Ask the system for the bytes of this process that are in memory; NaN where it is no Linux."""
+    try:
         with open("/proc/self/statm") as statm:
-            pages = int(statm.read().split()[1])
-        yield part * (steps // parts), spent, pages * resource.getpagesize() / 1e6
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return float("nan")
 
 
-def measure_experiment(experiment, steps=5000, warm_up=500):
+WARM_UP = 500  # steps that are not timed
+
+
+def measure_experiment(experiment, steps=5000):
     """Measure what a step of an experiment costs, environment included.
 
     Parameters
     ----------
     experiment : streamrl_np.experiments.configs.Experiment
-    steps, warm_up : int
-        Steps that are timed, and steps before them that are not.
+    steps : int
+        Steps that are timed.
 
     Returns
     -------
@@ -235,8 +247,8 @@ def measure_experiment(experiment, steps=5000, warm_up=500):
     clock = time.process_time  # a busy machine counts for less
     spent = dict.fromkeys(("environment", "normalisation", "agent"), 0.0)
     began, episode, done = clock(), 0, True
-    for step in range(warm_up + steps):
-        if step == warm_up:
+    for step in range(WARM_UP + steps):
+        if step == WARM_UP:
             spent, began = dict.fromkeys(spent, 0.0), clock()
         if done:
             t0 = clock()

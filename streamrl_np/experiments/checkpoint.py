@@ -9,6 +9,19 @@ import numpy as np
 FORMAT = "streamrl_np checkpoint 1"
 
 
+# what reading a damaged .npz file may raise; the last two where a flag in it says that it is
+# encrypted, or of a later version of ZIP
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    zipfile.BadZipFile,
+    RuntimeError,
+    NotImplementedError,
+)
+
+
 class CheckpointError(ValueError):
     """A checkpoint is damaged, or belongs to something else."""
 
@@ -49,7 +62,7 @@ def load(path):
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(str(arrays.pop("json")))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint: {error}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of this version ({FORMAT})")

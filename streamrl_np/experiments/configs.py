@@ -28,7 +28,7 @@ from ..envs import (
 from ..envs.normalize import Config as NormalizeConfig
 from ..envs.normalize import ObservationNormalizer, RewardScaler
 from ..policies import Categorical, Gaussian
-from ..settings import SettingError, check, setting
+from ..settings import SettingError, check, kind_in_words, kinds_of, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,17 +349,15 @@ def replace(experiment, settings):
 
 def parse(key, text, kind):
     """Read a value of type ``kind`` from text."""
-    kinds = typing.get_args(kind) or (kind,)
+    kinds = kinds_of(kind)
     if type(None) in kinds and text.lower() == "none":
         return None
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
     try:
         if bool in kinds:
             return {"true": True, "false": False}[text.lower()]
         return (int if int in kinds else float if float in kinds else str)(text)
     except (ValueError, KeyError):
-        expected = " or ".join(words.get(k, "none") for k in kinds)
-        raise SettingError(f"{key} must be {expected}, got {text!r}") from None
+        raise SettingError(f"{key} must be {kind_in_words(kind)}, got {text!r}") from None
 
 
 def to_dict(experiment):

@@ -10,7 +10,6 @@ import csv
 import io
 import math
 import time
-import tracemalloc
 from typing import NamedTuple
 
 import numpy as np
@@ -39,8 +38,7 @@ class Cost(NamedTuple):
     width: int
     parameters: int
     microseconds: float
-    kilobytes: float  # carried from step to step: parameters, gradient, state, sensitivities
-    scratch_kilobytes: float  # greatest allocation inside a step
+    kilobytes: float  # parameters, gradient, state, sensitivities, and scratch that is kept
 
 
 def make_step(name, n, dtype=np.float32):
@@ -59,16 +57,6 @@ def make_step(name, n, dtype=np.float32):
         cell.vjp(p, state, cache, gy, grad)
 
     return step, 2 * size(p.layout) + size(state.layout)
-
-
-def peak_kilobytes(step):
-    """Measure the greatest allocation inside one step."""
-    step()
-    tracemalloc.start()
-    step()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak / 1000
 
 
 def measure(repeats=30, measured=None):
@@ -90,7 +78,6 @@ def measure(repeats=30, measured=None):
             size(cells.CELLS[(measured or MEASURED)[label][0]].layout(n, n)),
             times[label, n],
             carried[label, n] * 4 / 1000,
-            peak_kilobytes(steps[label, n]),
         )
         for label, n in steps
     ]
@@ -148,7 +135,7 @@ def table(costs, fits):
     return "\n".join(rows) + (
         "\n\nOne step of one cell (advance and vjp), float32, as many inputs as units; median "
         f"processor time; exponents fitted to the {FITTED} widest. Carried: parameters, gradient, "
-        "state and sensitivities.\n"
+        "state, sensitivities and scratch arrays.\n"
     )
 
 

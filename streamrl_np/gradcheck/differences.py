@@ -28,11 +28,6 @@ class Estimate(NamedTuple):
     jump: np.ndarray  # slope to the right minus slope to the left; 0 if it may be none
 
 
-def widest(dtype):
-    """Choose the precision that differences are taken in: extended, real or complex."""
-    return np.clongdouble if np.dtype(dtype).kind == "c" else np.longdouble
-
-
 def extrapolate(table, powers):
     """Remove the leading error terms from values taken at steps s, s/2, s/4, ….
 

@@ -33,7 +33,7 @@ ENCODER = "the encoder's and the observation's are gradients of one step"
 
 def make_cell(name, mode, rng, n, d):
     """Draw a cell's parameters; returns (cell, p)."""
-    cell, p = CELLS[name], None
+    cell = CELLS[name]
     p = Views(cell.layout(n, d))
     config = cells.Config(name=name, units=n, mode=mode, r_min=0.5, r_max=0.95)
     for key, value in cell.init(rng, n, d, config).items():
