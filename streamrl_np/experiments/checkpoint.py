@@ -1,10 +1,11 @@
 """Checkpoints: all arrays of a run and a little JSON in one .npz file, without pickling."""
 
 import json
-import os
 import zipfile
 
 import numpy as np
+
+from .files import atomic_write
 
 FORMAT = "streamrl_np checkpoint 1"
 
@@ -24,16 +25,6 @@ DAMAGE = (
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged, or belongs to something else."""
-
-
-def atomic_write(path, write):
-    """Write a file so that it is whole or not there: ``write(file)`` goes to a neighbour first."""
-    beside = path.with_name(f".{path.name}.part")
-    with open(beside, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 def save(path, arrays, meta):

@@ -6,8 +6,6 @@ the rest of a network is the same whatever cell is in it.
 
 # n units = n inputs
 
-import csv
-import io
 import math
 import time
 from typing import NamedTuple
@@ -18,7 +16,7 @@ from .. import cells
 from ..arrays import Views, size
 from . import plots
 from .bench import median_microseconds
-from .checkpoint import atomic_write
+from .files import write_csv, write_text
 
 WIDTHS = (32, 64, 128, 256, 384, 512, 768, 1024)
 DENSE_WIDTHS = (16, 24, 32, 48, 64, 96, 128)
@@ -110,13 +108,10 @@ def exponents(costs):
 def report(costs, out):
     """Write cost.csv, table.md and cost.png to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Cost._fields)
-    writer.writerows((*cost[:3], *(round(value, 2) for value in cost[3:])) for cost in costs)
-    atomic_write(out / "cost.csv", lambda file: file.write(text.getvalue().encode()))
+    rows = [(*cost[:3], *(round(value, 2) for value in cost[3:])) for cost in costs]
+    write_csv(out / "cost.csv", Cost._fields, rows)
     fits = exponents(costs)
-    atomic_write(out / "table.md", lambda file: file.write(table(costs, fits).encode()))
+    write_text(out / "table.md", table(costs, fits))
     draw(costs, fits, out / "cost.png")
 
 

@@ -9,8 +9,6 @@ it grows old.
 
 # T steps, n units
 
-import csv
-import io
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +17,7 @@ from ..arrays import Views
 from ..cells import rtu
 from ..optimizers import accumulate
 from . import configs, plots, runner, sweep
-from .checkpoint import atomic_write
+from .files import write_csv, write_text
 from .loop import episode_seed
 
 MODES = {"rtrl": "exact RTRL", "tbptt1": "TBPTT(1)"}
@@ -198,15 +196,14 @@ def limits(study):
 def report(studies, out):
     """Write credit.csv, table.md and credit.png to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("mode", "age", "recurrent", "recurrent_predicted", "rest"))
+    rows = []
     for s in studies:
         columns = s.credit.recurrent, curve(s), s.credit.rest
         for age, row in enumerate(zip(*columns, strict=True)):
-            writer.writerow((s.mode, age, *(f"{value:.6e}" for value in row)))
-    atomic_write(out / "credit.csv", lambda file: file.write(text.getvalue().encode()))
-    atomic_write(out / "table.md", lambda file: file.write(table(studies).encode()))
+            rows.append((s.mode, age, *(f"{value:.6e}" for value in row)))
+    header = "mode", "age", "recurrent", "recurrent_predicted", "rest"
+    write_csv(out / "credit.csv", header, rows)
+    write_text(out / "table.md", table(studies))
     draw(studies, out / "credit.png")
 
 

@@ -1,12 +1,12 @@
 """Learning curves over seeds: a sweep's runs, interquartile means and bootstrap intervals."""
 
 import csv
-import io
 from typing import NamedTuple
 
 import numpy as np
 
 from . import configs, grids, runner
+from .files import write_csv
 from .results import RunDirectoryError, read_episodes, read_json
 
 POINTS = 100  # of a curve
@@ -251,16 +251,14 @@ def line(label, runs):
     )
 
 
-def thinned(runs):
+def write_rows(path, runs):
     """Write rows as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
+    written = []
     for row in runs:
         points = " ".join(f"{value:.4g}" for value in row.curve)
         values = int(row.finished), f"{row.speed:.1f}", f"{row.final:.5g}", points
-        writer.writerow([*row[:5], *values])
-    return text.getvalue()
+        written.append([*row[:5], *values])
+    write_csv(path, Row._fields, written)
 
 
 def read_rows(path):

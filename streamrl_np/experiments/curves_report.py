@@ -5,7 +5,6 @@ from typing import NamedTuple
 import numpy as np
 
 from . import grids, plots
-from .checkpoint import atomic_write
 from .curves import (
     ENOUGH,
     FINAL,
@@ -17,8 +16,9 @@ from .curves import (
     lines_of,
     normalised,
     rows,
-    thinned,
+    write_rows,
 )
+from .files import write_text
 from .results import RunDirectoryError
 
 
@@ -68,11 +68,9 @@ def draw(directory):
         path = directory / f"{grids.slug(experiment)}.png"
         draw_experiment(f"{experiment} ({directory.resolve().name})", experiment, lines, path)
         written.append(path)
-    for name, text in ("table.md", table(groups)), ("curves.csv", thinned(found)):
-        path = directory / name
-        atomic_write(path, lambda file, text=text: file.write(text.encode()))
-        written.append(path)
-    return written, damaged
+    write_text(directory / "table.md", table(groups))
+    write_rows(directory / "curves.csv", found)
+    return [*written, directory / "table.md", directory / "curves.csv"], damaged
 
 
 def draw_experiment(title, experiment, lines, path):

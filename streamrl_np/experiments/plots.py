@@ -3,22 +3,18 @@
 import numpy as np
 
 from ..extras import require
-from .checkpoint import atomic_write
+from .files import atomic_write
 from .results import WINDOW, moving_average
 
+DPI = 150
 BLOCKS = "▁▂▃▄▅▆▇█"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def new_figure(width=6.4, height=3.6):
     """Make a figure with one pair of axes, in colours that colour-blind readers can tell apart."""
-    matplotlib = require("matplotlib")
-    matplotlib.use("Agg")
-    plt = require("matplotlib.pyplot")
-    figure, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    figure, (axes,) = new_grid(1, width=width, height=height)
     axes.set_prop_cycle(color=COLOURS)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
     return figure, axes
 
 
@@ -54,9 +50,9 @@ def legend_below(figure, entries, width=1.6, title=None):
     figure.legend(entries.values(), entries.keys(), title=title, title_fontsize=8, **options)
 
 
-def save_figure(figure, path, dpi=150):
+def save_figure(figure, path):
     """Write a figure as PNG, atomically, and close it."""
-    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=dpi))
+    atomic_write(path, lambda file: figure.savefig(file, format="png", dpi=DPI))
     require("matplotlib.pyplot").close(figure)
 
 
@@ -79,11 +75,11 @@ def learning_curve(episodes, title, path):
     save_figure(figure, path)
 
 
-def sparkline(values, width=60):
-    """Draw values as a line of blocks: ▁▂▄▇."""
+def sparkline(values):
+    """Draw values as a line of at most 60 blocks: ▁▂▄▇."""
     if len(values) == 0:
         return ""
-    pieces = np.array_split(np.asarray(values), min(width, len(values)))
+    pieces = np.array_split(np.asarray(values), min(60, len(values)))
     heights = np.array([piece.mean() for piece in pieces])
     low, high = heights.min(), heights.max()
     levels = (heights - low) / (high - low if high > low else 1.0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..extras import require
-from .checkpoint import atomic_write
+from .files import write_text
 
 WINDOW = 100  # episodes that a return is averaged over
 LOCK = ".lock"
@@ -88,8 +88,7 @@ class Table:
 
 def write_json(path, content):
     """Write a JSON file atomically."""
-    text = json.dumps(content, indent=2) + "\n"
-    atomic_write(path, lambda file: file.write(text.encode()))
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path, *keys):

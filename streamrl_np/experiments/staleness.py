@@ -8,8 +8,6 @@ same inputs; so are two cheap corrections of first order, carried beside it.
 
 # n units, d inputs
 
-import csv
-import io
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +15,7 @@ import numpy as np
 from ..arrays import Views
 from ..cells import rtu
 from . import configs, plots
-from .checkpoint import atomic_write
+from .files import write_csv, write_text
 from .loop import transitions
 
 FORMS = {
@@ -233,15 +231,13 @@ def thin(values):
 def report(measured, out):
     """Write staleness.csv, table.md and staleness.png to ``out``."""
     out.mkdir(parents=True, exist_ok=True)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("delay", "step", *FORMS))
+    rows = []
     for m in measured:
         columns = [thin(m.step), *(thin(m.distances[form]) for form in FORMS)]
         for step, *row in zip(*columns, strict=True):
-            writer.writerow((m.delay, round(step), *(f"{value:.4e}" for value in row)))
-    atomic_write(out / "staleness.csv", lambda file: file.write(text.getvalue().encode()))
-    atomic_write(out / "table.md", lambda file: file.write(table(measured).encode()))
+            rows.append((m.delay, round(step), *(f"{value:.4e}" for value in row)))
+    write_csv(out / "staleness.csv", ("delay", "step", *FORMS), rows)
+    write_text(out / "table.md", table(measured))
     draw(measured, out / "staleness.png")
 
 

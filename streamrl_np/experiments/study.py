@@ -7,7 +7,6 @@ gone on with anywhere.
 """
 
 import csv
-import io
 import re
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 from ..cells import rtu
 from ..settings import SettingError, pattern
 from . import configs, sweep
-from .checkpoint import atomic_write
+from .files import write_csv
 from .results import RunDirectoryError, hold, read_episodes
 
 METHODS = {
@@ -389,11 +388,9 @@ def add(path, result):
     """Add one run to runs.csv, kept in order so that two people's rows merge."""
     with hold(path.parent, wait=True):
         results = {(r.cell, r.seed): r for r in [*read(path), result]}
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        rows = []
         for key in sorted(results):
             r = results[key]
             row = (*r.cell, r.seed, r.final_return, r.steps, round(r.seconds, 1))
-            writer.writerow((*row, " ".join(map(str, r.curve))))
-        atomic_write(path, lambda file: file.write(text.getvalue().encode()))
+            rows.append((*row, " ".join(map(str, r.curve))))
+        write_csv(path, COLUMNS, rows)

@@ -6,7 +6,7 @@ They are drawn from ``runs.csv`` alone.
 import numpy as np
 
 from . import plots
-from .checkpoint import atomic_write
+from .files import write_text
 from .study import METHODS, SEEDS, SOLVED, STUDIES, group, implied, read
 
 
@@ -24,7 +24,7 @@ def draw(name, out):
     """Write table.md and solve-rate.png of what ``runs.csv`` in ``out`` holds."""
     cells = STUDIES[name].cells()
     by_cell = group(read(out / "runs.csv"))
-    atomic_write(out / "table.md", lambda file: file.write(table(cells, by_cell).encode()))
+    write_text(out / "table.md", table(cells, by_cell))
     figure(name, cells, by_cell, out / "solve-rate.png")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..envs import flat, masked_mujoco
 from ..extras import require
 from ..settings import SettingError
-from . import checkpoint, plots, runner
+from . import checkpoint, files, plots, runner
 from .loop import episode_seed
 from .results import RunDirectoryError
 
@@ -271,7 +271,7 @@ def film(player, path, steps=400, every=4):
         pictures.append(Image.fromarray(pixels).quantize(128))
     require("matplotlib.pyplot").close(figure)
     per_picture = 1000 * every * player.env.unwrapped.dt
-    checkpoint.atomic_write(
+    files.atomic_write(
         path,
         lambda file: pictures[0].save(
             file,

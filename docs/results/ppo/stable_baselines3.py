@@ -22,7 +22,6 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from streamrl_np.experiments import configs, curves, grids
-from streamrl_np.experiments.checkpoint import atomic_write
 from streamrl_np.experiments.results import Episodes
 
 CARTPOLE, REPEAT_FIRST = "gym:CartPole-v1", "popgym/RepeatFirstEasy"
@@ -107,8 +106,7 @@ def main():
             name = grids.Arm(arm.experiment, arm.label, {}).directory(seed)
             if re.search(args.only, name) and name not in [row.name for row in rows]:
                 rows.append(run(arm, seed))
-                text = curves.thinned(rows).encode()
-                atomic_write(path, lambda file, text=text: file.write(text))
+                curves.write_rows(path, rows)
                 print(f"{name}: {rows[-1].final:.3g}, {rows[-1].speed:.0f} steps/s", flush=True)
 
 

@@ -1,0 +1,29 @@
+"""Files that are whole or not there, whenever the process is killed."""
+
+import csv
+import io
+import os
+
+
+def atomic_write(path, write):
+    """Write a file so that it is whole or not there: ``write(file)`` goes to a neighbour first."""
+    beside = path.with_name(f".{path.name}.part")
+    with open(beside, "wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def write_text(path, text):
+    """Write a text in UTF-8, atomically."""
+    atomic_write(path, lambda file: file.write(text.encode()))
+
+
+def write_csv(path, header, rows):
+    """Write a table as CSV, atomically."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
