@@ -104,7 +104,7 @@ class Views:
                 yield name, part
 
     def name_of(self, index):
-        """Name one entry of ``flat``: ``cell.B[3, 7].imag``."""
+        """Name one entry of ``flat``: ``cell.B[3, 7].imag``; IndexError past its end."""
         for name, array in self.items():
             complex_ = np.iscomplexobj(array)
             count = array.size * (2 if complex_ else 1)

@@ -177,6 +177,11 @@ class PPO:
         -------
         Update
             Of the last round of learning; zeros before the first.
+
+        Raises
+        ------
+        NonFiniteError
+            If an advantage or a gradient holds a NaN or an infinity.
         """
         data, t = self.rollout, int(self.rollout.count[0])
         data.observations[t], data.actions[t], data.rewards[t] = observation, action, reward

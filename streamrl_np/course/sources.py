@@ -44,17 +44,21 @@ def make(kind, assignment, variant, sources=DEFAULT):
     return change(source, assignment, variant)
 
 
-def write_all(kind, directory, variant, sources=DEFAULT, only=None):
+def write_all(kind, directory, variant, sources=DEFAULT):
     """Write the ``release`` or the ``solutions`` of all assignments, a folder each.
 
     Yields
     ------
     pathlib.Path
+
+    Raises
+    ------
+    CourseError
+        If one of them is there already.
     """
     for assignment in ASSIGNMENTS.values():
-        if only is None or assignment in only:
-            path = directory / assignment.folder / f"{assignment.folder}.ipynb"
-            if path.exists():
-                raise CourseError(f"{path} is there already; name a new directory")
-            notebook.write(path, make(kind, assignment, variant, sources))
-            yield path
+        path = directory / assignment.folder / f"{assignment.folder}.ipynb"
+        if path.exists():
+            raise CourseError(f"{path} is there already; name a new directory")
+        notebook.write(path, make(kind, assignment, variant, sources))
+        yield path

@@ -61,12 +61,12 @@ def median_microseconds(actions, repeats, warm=False, clock=time.perf_counter):
     return {name: 1e6 * statistics.median(values) for name, values in times.items()}
 
 
-def make_agent(units, width, inputs=3, actions=2, dtype=np.float32):
-    """Make an agent of the paper's shape and a stream of observations for it."""
+def make_agent(units, width, dtype=np.float32):
+    """Make an agent of 3 inputs and 2 actions, and a stream of observations for it."""
     rng = np.random.default_rng(0)
     cell, network = cells.Config(units=units), networks.Config(width=width)
-    agent = ActorCritic(inputs, Categorical(actions), rng, None, network, cell, dtype)
-    return agent, rng.normal(size=(1000, inputs)).astype(dtype)
+    agent = ActorCritic(3, Categorical(2), rng, None, network, cell, dtype)
+    return agent, rng.normal(size=(1000, 3)).astype(dtype)
 
 
 def one_step(agent, observations, episode=EPISODE):

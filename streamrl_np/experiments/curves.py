@@ -48,8 +48,8 @@ def iqm(values, axis=0):
     return np.tensordot(weights, values, (0, axis))
 
 
-def interval(values, rng, level=0.95):
-    """Compute a bootstrap interval of the interquartile mean over seeds.
+def interval(values, rng):
+    """Compute a 95 % bootstrap interval of the interquartile mean over seeds.
 
     Of fewer than ``ENOUGH`` seeds it would cover the truth far less often than it says (three
     of four times with three seeds): then it is from the least to the greatest.
@@ -59,7 +59,6 @@ def interval(values, rng, level=0.95):
     values : (seeds, …) ndarray
     rng : numpy.random.Generator
         Draws the seeds that each bootstrap sample is made of.
-    level : float
 
     Returns
     -------
@@ -69,8 +68,7 @@ def interval(values, rng, level=0.95):
         return values.min(0), values.max(0)
     chosen = rng.integers(len(values), size=(DRAWS, len(values)))
     draws = iqm(values[chosen], axis=1)
-    tail = 100 * (1 - level) / 2
-    return np.percentile(draws, [tail, 100 - tail], axis=0)
+    return np.percentile(draws, [2.5, 97.5], axis=0)
 
 
 def curve(episodes, steps):

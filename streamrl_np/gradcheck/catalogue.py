@@ -123,13 +123,13 @@ def softplus(rng):
     return Problem(layers.softplus, layers.softplus_vjp, (x,))
 
 
-def by_output(name, size=6):
+def by_output(name):
     """Register a layer whose vjp takes the layer's output: one sample and a batch."""
 
     @entry(f"layers.{name}", f"layers.{name}_vjp")
     def problem(rng):
         forward, vjp = getattr(layers, name), getattr(layers, f"{name}_vjp")
-        x = rng.normal(size=(2, size))
+        x = rng.normal(size=(2, 6))
         return Problem(forward, lambda g, x: vjp(g, forward(x)), (x,))
 
 
