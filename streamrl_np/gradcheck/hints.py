@@ -239,8 +239,8 @@ def digits(target, tolerance):
     """Errors that are small beside the entries that they are in."""
     error = np.abs(target.claimed - target.expected)
     wrong = error > tolerance * target.scale
-    error = error / np.fmax(np.abs(target.claimed), np.abs(target.expected))  # of its own size
-    worst = float(np.max(error[wrong], initial=0))
+    sizes = np.fmax(np.abs(target.claimed), np.abs(target.expected))
+    worst = float(np.max(error[wrong] / sizes[wrong], initial=0))  # beside its own entry
     if 1e-8 < worst < 3e-6:
         yield "right to about seven digits: is something computed in float32?"
     elif 0 < worst <= 1e-2:
