@@ -14,9 +14,7 @@ COMMANDS = {
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
-    "mujoco-rest": "sweep mujoco-rest --seeds 0 "
-    "--only '(Ant-P|Hopper-V|Walker2d-P).*(AC,-RTU,-RTRL|memoryless)/'\n"
-    "sweep mujoco-rest --seeds 0 --only '(Hopper-V|Walker2d-P).*PPO'",
+    "mujoco-rest": "sweep mujoco-rest --seeds 0 --only '(RTRL|memoryless)/'",
     "ring-16": "sweep ring-16 --seeds 0-2\nsweep ring-16 --seeds 3-9 --only length",
     "ring-64": "sweep ring-64 --seeds 0-1 --only ring\nsweep ring-64 --seeds 2-9 --only length",
     "ppo": "sweep ppo --seeds 0-2 --only '16|memoryless'",
