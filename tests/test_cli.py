@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamrl_np import cli, extras, networks
+from streamrl_np.experiments import grids
 
 RUN = ["run", "memory-chain", "--quiet", "--steps", "300"]
 SMALL = ["cell.units=8", "network.width=8", "env.length=4"]
@@ -90,6 +91,13 @@ def test_a_directory_with_another_run_is_left_alone(tmp_path, capsys):
     assert cli.main([*RUN, "--out", str(out), "--set", *SMALL]) == 2
     assert "is not empty" in capsys.readouterr().err
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_every_sweep_is_named_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["sweep", "--help"])
+    named = " ".join(capsys.readouterr().out.split())
+    assert all(name in named for name in grids.SWEEPS)
 
 
 def test_a_network_that_fits_no_memory_gets_a_sentence(tmp_path, monkeypatch, capsys):

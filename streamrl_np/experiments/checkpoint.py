@@ -10,17 +10,9 @@ from .files import atomic_write
 FORMAT = "streamrl_np checkpoint 1"
 
 
-# what reading a damaged .npz file may raise; the last two where a flag in it says that it is
+# what reading a damaged .npz file may raise; a RuntimeError where a bit of it says that it is
 # encrypted, or of a later version of ZIP
-DAMAGE = (
-    OSError,
-    ValueError,
-    KeyError,
-    EOFError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    NotImplementedError,
-)
+DAMAGE = OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile
 
 
 class CheckpointError(ValueError):

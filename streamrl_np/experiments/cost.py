@@ -107,7 +107,6 @@ def exponents(costs):
 
 def report(costs, out):
     """Write cost.csv, table.md and cost.png to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
     rows = [(*cost[:3], *(round(value, 2) for value in cost[3:])) for cost in costs]
     write_csv(out / "cost.csv", Cost._fields, rows)
     fits = exponents(costs)

@@ -195,7 +195,6 @@ def limits(study):
 
 def report(studies, out):
     """Write credit.csv, table.md and credit.png to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
     rows = []
     for s in studies:
         columns = s.credit.recurrent, curve(s), s.credit.rest

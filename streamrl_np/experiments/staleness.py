@@ -230,7 +230,6 @@ def thin(values):
 
 def report(measured, out):
     """Write staleness.csv, table.md and staleness.png to ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
     rows = []
     for m in measured:
         columns = [thin(m.step), *(thin(m.distances[form]) for form in FORMS)]

@@ -151,15 +151,8 @@ def load(spec, registry):
 
 
 def builtin(wanted, registry):
-    """Find the one function of the package that a name like ``linear_vjp`` means.
-
-    The course is left out: no check of the package uses what students begin from.
-    """
-    found = [
-        n
-        for n in registry.functions()
-        if f".{n}".endswith(f".{wanted}") and not n.startswith("course.")
-    ]
+    """Find the one function of the package that a name like ``linear_vjp`` means."""
+    found = [n for n in registry.functions() if f".{n}".endswith(f".{wanted}")]
     if not found:
         raise CommandError(f"the package has no function {wanted}")
     if len(found) > 1:
