@@ -122,7 +122,11 @@ A3 = {
         "the part with h_prev is right, the part with Bx is not",
     ),
     "real_parts_only": (
-        ("immediate_jacobian", "return dlam_dnu * h_prev + ", "return dlam_dnu.real * h_prev + "),
+        (
+            "immediate_jacobian",
+            "return dlam_dnu_log * h_prev + ",
+            "return dlam_dnu_log.real * h_prev + ",
+        ),
         "immediate_jacobian rtrl bptt network",
         "the part with Bx is right, the part with h_prev is not",
     ),

@@ -135,11 +135,11 @@ def immediate_jacobian(gates, h_prev, Bx):
         ∂h_t/∂nu_log and ∂h_t/∂theta_log. The third, ∂h_t/∂B = γ xᵀ, is an outer product.
     """
     nu, theta, lam, gamma = gates
-    dlam_dnu = -nu * lam  # (eq. R6)
+    dlam_dnu_log = -nu * lam  # (eq. R6)
     # differs from Elelimy 2024: a published code leaves θ, the derivative of exp(theta_log), out
-    dlam_dtheta = 1j * theta * lam  # (eq. R7)
-    dgamma_dnu = nu * (1.0 - gamma * gamma) / gamma  # ν |λ|² / γ   (eq. R8)
-    return dlam_dnu * h_prev + dgamma_dnu * Bx, dlam_dtheta * h_prev
+    dlam_dtheta_log = 1j * theta * lam  # (eq. R7)
+    dgamma_dnu_log = nu * (1.0 - gamma * gamma) / gamma  # ν |λ|² / γ   (eq. R8)
+    return dlam_dnu_log * h_prev + dgamma_dnu_log * Bx, dlam_dtheta_log * h_prev
 
 
 class Cache(NamedTuple):
