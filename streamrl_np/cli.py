@@ -122,12 +122,19 @@ def make_parser():
 def run_command(args):
     """Run an experiment, or go on with one; the run directory is printed at the end."""
     from .experiments import runner
-    from .experiments.results import hold
+    from .experiments.results import hold, make_directory
 
-    run = new_run(args) if args.resume is None else None
-    directory = run.directory if run else args.resume
-    with hold(directory):
-        summary = runner.execute(run or resumed_run(args), args.quiet)
+    if args.resume is None:
+        run = new_run(args)  # before any directory is made
+        directory = make_directory(args.out) if args.out else fresh_directory(run)
+        runner.require_empty(directory)
+        with hold(directory):
+            run.begin(directory)
+            summary = runner.execute(run, args.quiet)
+    else:
+        directory = args.resume
+        with hold(directory):
+            summary = runner.execute(resumed_run(args), args.quiet)
     print_summary(summary)
     print(f"{'run directory':>16}  {directory}")
     if not summary["complete"]:
@@ -137,21 +144,13 @@ def run_command(args):
 
 
 def new_run(args):
-    """Begin the run that the arguments describe."""
+    """Make the run that the arguments describe."""
     from .experiments import configs, runner
 
     settings = settings_of(args)
     if args.experiment is None:
         raise SettingError(f"name an experiment: {', '.join(configs.kinds())}")
-    experiment = configs.build(args.experiment, settings)
-    name = f"{re.sub('[/:]', '-', args.experiment)}-seed{experiment.run.seed}"
-    directory = args.out or fresh_directory(name)
-    try:
-        return runner.Run(experiment, directory, args.experiment)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            directory.rmdir()  # if it is empty
-        raise
+    return runner.Run(configs.build(args.experiment, settings), args.experiment)
 
 
 def resumed_run(args):
@@ -160,7 +159,7 @@ def resumed_run(args):
 
     if args.seed is not None or args.out is not None or args.set:
         raise SettingError("a resumed run keeps its settings: only --steps may be given")
-    return runner.load(args.resume, args.steps, args.experiment)
+    return runner.resume(args.resume, args.steps, args.experiment)
 
 
 def settings_of(args):
@@ -180,8 +179,9 @@ def settings_of(args):
     return settings
 
 
-def fresh_directory(name):
-    """Make a directory below runs/ that was not there yet."""
+def fresh_directory(run):
+    """Make a directory for a run, below runs/, that was not there yet."""
+    name = f"{re.sub('[/:]', '-', run.name)}-seed{run.experiment.run.seed}"
     for count in itertools.count(1):
         directory = Path("runs") / (f"{name}-{count}" if count > 1 else name)
         with contextlib.suppress(FileExistsError):

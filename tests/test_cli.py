@@ -108,7 +108,7 @@ def test_a_network_that_fits_no_memory_gets_a_sentence(tmp_path, monkeypatch, ca
     monkeypatch.setattr(networks, "Network", too_large)
     assert cli.main([*RUN, "--set", *SMALL]) == 2
     assert "not enough memory: Unable to allocate 12.0 TiB" in capsys.readouterr().err
-    assert not list((tmp_path / "runs").iterdir())
+    assert not list(tmp_path.iterdir())
 
 
 def test_list_shows_the_settings_of_another_agent(capsys):

@@ -26,14 +26,14 @@ def test_every_agent_lives_in_every_environment_and_resumes_bit_by_bit(name, age
     experiment = configs.build(name, {**SMALL, **SHORT[name], "agent.name": agent})
     settings = configs.replace(experiment, {"run.steps": "900"})
     assert configs.from_dict(configs.to_dict(settings)) == settings
-    whole = runner.Run(settings, tmp_path / "whole", name)
+    whole = runner.begin(settings, tmp_path / "whole", name)
     runner.execute(whole, quiet=True)
-    broken = runner.Run(settings, tmp_path / "broken", name)
+    broken = runner.begin(settings, tmp_path / "broken", name)
     for step in broken.steps():
         if step == 650:
             break
     broken.close()
-    resumed = runner.load(tmp_path / "broken")
+    resumed = runner.resume(tmp_path / "broken")
     assert 0 < resumed.progress.step <= 650
     runner.execute(resumed, quiet=True)
     left, right = whole.agent.arrays(), resumed.agent.arrays()
@@ -46,7 +46,7 @@ def test_a_frozen_recurrence_stays_as_it_was_drawn_and_the_rest_learns(agent, tm
     settings = {**SMALL, "agent.name": agent, "cell.mode": "frozen", "run.steps": "300"}
     if agent == "ppo":
         settings |= {"agent.rollout": "64", "agent.segment": "8", "agent.minibatches": "2"}
-    run = runner.Run(configs.build("memory-chain", settings), tmp_path / agent)
+    run = runner.begin(configs.build("memory-chain", settings), tmp_path / agent)
     networks = [part for part in vars(run.agent).values() if isinstance(part, Network)]
     before = [network.p.copy() for network in networks]
     runner.execute(run, quiet=True)

@@ -361,15 +361,15 @@ SMALL_PPO = {"agent.name": "ppo", "agent.rollout": "256", "agent.minibatches": "
 )
 def test_a_run_broken_off_and_resumed_gives_the_same_bytes(name, settings, tmp_path):
     experiment = configs.build(name, {"run.steps": "2000", **SMALL, **settings})
-    runner.execute(runner.Run(experiment, tmp_path / "whole", name), quiet=True)
-    run = runner.Run(experiment, tmp_path / "broken", name)
+    runner.execute(runner.begin(experiment, tmp_path / "whole", name), quiet=True)
+    run = runner.begin(experiment, tmp_path / "broken", name)
     for stop in (900, 1500):
         steps = run.steps()
         while run.progress.step < stop:
             next(steps)
         steps.close()
         run.close()
-        run = runner.load(tmp_path / "broken")
+        run = runner.resume(tmp_path / "broken")
         assert run.progress.step <= stop
     assert run.progress.step > 0, "no checkpoint was used"
     runner.execute(run, quiet=True)
@@ -387,6 +387,6 @@ def test_a_run_broken_off_and_resumed_gives_the_same_bytes(name, settings, tmp_p
 )
 def test_what_is_learned_soon(name, settings, steps, goal, tmp_path):
     experiment = configs.build(name, {"run.steps": str(steps), **settings})
-    run = runner.Run(experiment, tmp_path / "run", name)
+    run = runner.begin(experiment, tmp_path / "run", name)
     runner.execute(run, quiet=True)
     assert np.mean(list(run.progress.recent)[-20:]) >= goal

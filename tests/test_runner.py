@@ -15,7 +15,7 @@ import pytest
 
 from streamrl_np import cli
 from streamrl_np.arrays import NonFiniteError
-from streamrl_np.experiments import checkpoint, configs, loop, results, runner, sweep
+from streamrl_np.experiments import checkpoint, configs, files, loop, results, runner, sweep
 
 SMALL = {"cell.units": "8", "network.width": "8", "env.length": "4", "run.metrics_every": "200"}
 
@@ -25,11 +25,18 @@ def small(steps=3000, **settings):
 
 
 def finish(directory, experiment, **options):
-    return runner.execute(runner.Run(experiment, directory, "memory-chain", **options), quiet=True)
+    return runner.execute(
+        runner.begin(experiment, directory, "memory-chain", **options), quiet=True
+    )
 
 
 def episodes(directory):
     return (directory / "episodes.csv").read_bytes()
+
+
+def contents(directory):
+    """Read all files of a run but the lock."""
+    return {p.name: p.read_bytes() for p in directory.iterdir() if p.name != results.LOCK}
 
 
 def metrics(directory):
@@ -79,14 +86,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
 def test_a_run_broken_off_and_resumed_gives_the_same_bytes(tmp_path, optimizer):
     settings = {"agent.optimizer": optimizer, "run.checkpoint_every": "500"}
     finish(tmp_path / "whole", small(**settings))
-    run = runner.Run(small(**settings), tmp_path / "broken", "memory-chain")
+    run = runner.begin(small(**settings), tmp_path / "broken", "memory-chain")
     for stop in (737, 1400, 2999):
         steps = run.steps()
         while run.progress.step < stop:
             next(steps)
         steps.close()
         run.close()  # as a dying process does; the rows past the checkpoint are on the disk
-        run = runner.load(tmp_path / "broken")
+        run = runner.resume(tmp_path / "broken")
         assert run.progress.step <= stop
     runner.execute(run, quiet=True)
     assert episodes(tmp_path / "whole") == episodes(tmp_path / "broken")
@@ -96,7 +103,7 @@ def test_a_run_broken_off_and_resumed_gives_the_same_bytes(tmp_path, optimizer):
 def test_a_finished_run_can_be_given_more_steps(tmp_path):
     finish(tmp_path / "long", small(2000))
     finish(tmp_path / "short", small(1003))
-    runner.execute(runner.load(tmp_path / "short", steps=2000), quiet=True)
+    runner.execute(runner.resume(tmp_path / "short", steps=2000), quiet=True)
     assert episodes(tmp_path / "long") == episodes(tmp_path / "short")
 
 
@@ -190,14 +197,14 @@ def test_a_run_that_reached_its_return_has_nothing_left_to_do(tmp_path):
     assert summary["complete"] and summary["episodes"] == 100
     (tmp_path / "run" / "summary.json").unlink()  # as if killed right after its last checkpoint
     before = episodes(tmp_path / "run")
-    assert runner.execute(runner.load(tmp_path / "run"), quiet=True)["steps"] == summary["steps"]
+    assert runner.execute(runner.resume(tmp_path / "run"), quiet=True)["steps"] == summary["steps"]
     assert episodes(tmp_path / "run") == before
 
 
 def test_metrics_keep_their_signs(tmp_path):
     settings = {"cell.units": "8", "network.width": "8", "run.metrics_every": "200"}
     experiment = configs.build("gym:Pendulum-v1", {**settings, "run.steps": "200"})
-    run = runner.Run(experiment, tmp_path / "r")
+    run = runner.begin(experiment, tmp_path / "r")
     run.agent.actor.p.head.b[1] = -6.0  # so narrow a Gaussian has a negative entropy
     runner.execute(run, quiet=True)
     with open(tmp_path / "r" / "metrics.csv", newline="") as file:
@@ -207,7 +214,7 @@ def test_metrics_keep_their_signs(tmp_path):
 
 def test_an_overflow_in_an_optimizer_stops_the_run(tmp_path):
     settings = {"agent.optimizer": "adaptive_obgd", "run.checkpoint_every": "500"}
-    run = runner.Run(small(1500, **settings), tmp_path / "run", "memory-chain")
+    run = runner.begin(small(1500, **settings), tmp_path / "run", "memory-chain")
     with pytest.raises(
         NonFiniteError, match=r"after step 1000: the array agent\.critic_optimizer\.v"
     ):
@@ -217,7 +224,7 @@ def test_an_overflow_in_an_optimizer_stops_the_run(tmp_path):
 
 
 def spoiled(tmp_path, when=1500):
-    run = runner.Run(small(**{"run.checkpoint_every": "500"}), tmp_path / "run", "memory-chain")
+    run = runner.begin(small(**{"run.checkpoint_every": "500"}), tmp_path / "run", "memory-chain")
     for step in run.steps():
         if step == when:
             run.agent.critic.p.cell.B[3, 2] = complex(0, np.nan)
@@ -231,14 +238,14 @@ def test_a_nan_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
     assert "checkpoint.npz, of step 1500" in words
     loaded, _ = checkpoint.load(tmp_path / "run" / "checkpoint.npz")
     assert all(np.isfinite(array).all() for array in loaded.values())
-    again = runner.load(tmp_path / "run")
+    again = runner.resume(tmp_path / "run")
     assert again.progress.step == 1500
     again.close()
 
 
 @pytest.mark.parametrize("first", [1, 7])
 def test_an_environment_that_gives_a_nan_is_named_and_not_the_agent(first, tmp_path):
-    run = runner.Run(small(), tmp_path / "run")
+    run = runner.begin(small(), tmp_path / "run")
     look, seen = run.observe.look, itertools.count(1)
 
     class Spoiled(type(run.observe)):
@@ -251,25 +258,51 @@ def test_an_environment_that_gives_a_nan_is_named_and_not_the_agent(first, tmp_p
 
 
 def test_a_refused_resume_changes_nothing(tmp_path, capsys):
-    finish(tmp_path / "run", small(500))
-    config = (tmp_path / "run" / "config.json").read_bytes()
+    finish(tmp_path / "run", small(802, **{"run.metrics_every": "401"}))  # a row after its last
+    before = contents(tmp_path / "run")  # checkpoint
     for arguments, words in (
         (["distractors", "--steps", "900"], "holds a run of memory-chain, not of distractors"),
-        (["--steps", "100"], "steps must be at least the 500 that are done, got 100"),
+        (["--steps", "100"], "steps must be at least the 802 that are done, got 100"),
+        (["--steps", "801"], "steps must be at least the 802 that are done, got 801"),
     ):
         assert cli.main(["run", *arguments, "--resume", str(tmp_path / "run")]) == 2
         assert words in capsys.readouterr().err
-        assert (tmp_path / "run" / "config.json").read_bytes() == config
+        assert contents(tmp_path / "run") == before
+
+
+def test_a_run_cut_off_in_an_episode_keeps_what_its_last_whole_one_taught(tmp_path):
+    settings = {"cell.units": "8", "network.width": "8", "run.steps": "300"}
+    finish(tmp_path / "run", configs.build("gym:CartPole-v1", settings))
+    table = results.read_episodes(tmp_path / "run" / "episodes.csv")
+    assert table.step[-1] < 300 and table.length[-1] < table.length.max()
+    _, meta = checkpoint.load(tmp_path / "run" / "checkpoint.npz")
+    assert meta["progress"]["step"] == table.step[-1]
+    assert meta["progress"]["episodes"] == len(table.step)
+
+
+def test_a_run_killed_before_its_first_checkpoint_can_be_killed_again(tmp_path):
+    finish(tmp_path / "whole", small(700))
+    run = runner.begin(small(700), tmp_path / "run", "memory-chain")
+    run.close()
+    for name in "checkpoint.npz", "episodes.csv", "metrics.csv":
+        (tmp_path / "run" / name).unlink()  # only config.json was written
+    run = runner.resume(tmp_path / "run")
+    for step in run.steps():
+        if step == 500:
+            break
+    run.close()
+    runner.execute(runner.resume(tmp_path / "run"), quiet=True)
+    assert episodes(tmp_path / "run") == episodes(tmp_path / "whole")
 
 
 def test_a_run_that_was_given_more_steps_keeps_them(tmp_path):
     finish(tmp_path / "run", small(500))
-    more = runner.load(tmp_path / "run", steps=1500)
+    more = runner.resume(tmp_path / "run", steps=1500)
     for step in more.steps():
         if step == 900:
             break
     more.close()
-    summary = runner.execute(runner.load(tmp_path / "run"), quiet=True)
+    summary = runner.execute(runner.resume(tmp_path / "run"), quiet=True)
     assert summary["steps"] == 1500 and summary["complete"]
     finish(tmp_path / "whole", small(1500))
     assert episodes(tmp_path / "run") == episodes(tmp_path / "whole")
@@ -278,8 +311,45 @@ def test_a_run_that_was_given_more_steps_keeps_them(tmp_path):
 def test_a_directory_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(results.RunDirectoryError, match="is not empty"):
-        runner.Run(small(), tmp_path)
+        runner.begin(small(), tmp_path)
+    assert cli.main(["run", "memory-chain", "--out", str(tmp_path)]) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_empty_directory_is_left_alone_by_a_run_that_is_refused(tmp_path):
+    settings = ["agent.name=ppo", "cell.name=gru"]  # has no BPTT
+    command = ["run", "gym:CartPole-v1", "--out", str(tmp_path), "--set", *settings]
+    assert cli.main(command) == 2
+    assert tmp_path.is_dir() and not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_beginning_left_does_not_stand_in_the_way(tmp_path):
+    (tmp_path / ".config.json.part").write_text("{")
+    assert finish(tmp_path, small(200))["complete"]
+    assert not (tmp_path / ".config.json.part").exists()
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    def full(file):
+        file.write(b"a")
+        raise OSError("no space left on device")
+
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(OSError, match="no space"):
+        files.atomic_write(tmp_path / "mine.txt", full)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_file_where_a_directory_belongs_is_named(tmp_path, capsys):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    for command in (["show"], ["watch"], ["run", "--resume"]):
+        assert cli.main([*command, str(path)]) == 2
+        assert f"{path} holds no run: config.json is missing" in capsys.readouterr().err
+    assert cli.main(["run", "memory-chain", "--out", str(path)]) == 2
+    assert "cannot be a directory: a file is there" in capsys.readouterr().err
+    assert path.read_text() == "mine"
 
 
 def test_damaged_checkpoints_are_refused(tmp_path):
@@ -318,14 +388,14 @@ def test_foreign_checkpoints_are_refused(tmp_path):
     path = tmp_path / "run" / "checkpoint.npz"
     np.savez(path, json=np.array('{"format": "another"}'))
     with pytest.raises(checkpoint.CheckpointError, match="not a checkpoint of this version"):
-        runner.load(tmp_path / "run")
+        runner.resume(tmp_path / "run")
     np.savez(path, secret=np.array([object()], dtype=object))
     with pytest.raises(checkpoint.CheckpointError, match="damaged or no checkpoint"):
-        runner.load(tmp_path / "run")
+        runner.resume(tmp_path / "run")
     finish(tmp_path / "other", small(400, **{"cell.units": "9"}))
     path.write_bytes((tmp_path / "other" / "checkpoint.npz").read_bytes())
     with pytest.raises(checkpoint.CheckpointError, match="belongs to another run"):
-        runner.load(tmp_path / "run")
+        runner.resume(tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["config.json", "episodes.csv"])
@@ -333,10 +403,10 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
     finish(tmp_path / "run", small(400))
     (tmp_path / "run" / name).write_text("{")
     with pytest.raises(results.RunDirectoryError, match=name):
-        runner.load(tmp_path / "run")
+        runner.resume(tmp_path / "run")
     (tmp_path / "run" / name).unlink()
     with pytest.raises(results.RunDirectoryError, match=f"{name} is missing"):
-        runner.load(tmp_path / "run")
+        runner.resume(tmp_path / "run")
 
 
 def test_a_run_whose_checkpoint_was_deleted_keeps_its_episodes(tmp_path):
@@ -344,7 +414,7 @@ def test_a_run_whose_checkpoint_was_deleted_keeps_its_episodes(tmp_path):
     (tmp_path / "run" / "checkpoint.npz").unlink()
     before = episodes(tmp_path / "run")
     with pytest.raises(results.RunDirectoryError, match=r"checkpoint.npz is missing"):
-        runner.load(tmp_path / "run")
+        runner.resume(tmp_path / "run")
     assert episodes(tmp_path / "run") == before
 
 

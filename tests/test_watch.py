@@ -18,7 +18,7 @@ SMALL_PPO = {"agent.name": "ppo", "agent.rollout": "256", "agent.minibatches": "
 
 def make_run(directory, name, **settings):
     experiment = configs.build(name, {**SMALL, **settings})
-    runner.execute(runner.Run(experiment, directory, name), quiet=True)
+    runner.execute(runner.begin(experiment, directory, name), quiet=True)
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
@@ -44,7 +44,7 @@ def test_text(name, settings, words, tmp_path):
 
 def test_the_player_sees_and_does_what_the_trained_agent_would(tmp_path):
     make_run(tmp_path / "run", "memory-chain")
-    run, player = runner.load(tmp_path / "run"), watch.Player(tmp_path / "run")
+    run, player = runner.resume(tmp_path / "run"), watch.Player(tmp_path / "run")
     run.close()
     moments = list(player.play())
     assert len(moments) == 17 and moments[-1].total in (-1, 1)

@@ -111,16 +111,16 @@ def rate(weights):
     return float(np.exp(np.polyfit(ages, np.log(weights[ages]), 1)[0]))
 
 
-def record(run, episodes):
+def record(env, agent, observe, seed, episodes):
     """Let a trained agent act without learning; returns the observations of some episodes."""
     recorded = []
     for episode in range(episodes):
-        raw, _ = run.env.reset(seed=episode_seed(run.experiment.run.seed, FIRST_EPISODE + episode))
+        raw, _ = env.reset(seed=episode_seed(seed, FIRST_EPISODE + episode))
         seen, done = [], False
-        run.agent.reset()
+        agent.reset()
         while not done:
-            seen.append(run.observe.look(raw))
-            raw, _, terminated, truncated, _ = run.env.step(run.agent.act(seen[-1]))
+            seen.append(observe.look(raw))
+            raw, _, terminated, truncated, _ = env.step(agent.act(seen[-1]))
             done = terminated or truncated
         recorded.append(np.array(seen))
     return recorded
@@ -159,10 +159,11 @@ def study(mode, length, steps, episodes, runs, units=192, width=64):
     summary = sweep.run_job(sweep.Job(name, experiment, "memory-chain"), runs)
     if not summary["complete"]:
         raise KeyboardInterrupt("the same command goes on where it was")
-    run = runner.load(runs / name)
-    run.close()
-    critic, decay = run.agent.critic, experiment.agent.discount * experiment.agent.trace_decay
-    credit = measure(critic, record(run, episodes), decay)
+    env, rng = experiment.make_env(), np.random.default_rng()
+    agent, observe, meta = runner.trained_agent(experiment, env, runs / name, rng)
+    rng.bit_generator.state = meta["rng"]  # act as the run would have gone on
+    critic, decay = agent.critic, experiment.agent.discount * experiment.agent.trace_decay
+    credit = measure(critic, record(env, agent, observe, experiment.run.seed, episodes), decay)
     lam = rtu.gates(critic.p.cell).lam
     return Study(mode, summary["final_return"], decay, lam, credit)
 

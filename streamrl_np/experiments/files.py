@@ -8,11 +8,15 @@ import os
 def atomic_write(path, write):
     """Write a file so that it is whole or not there: ``write(file)`` goes to a neighbour first."""
     beside = path.with_name(f".{path.name}.part")
-    with open(beside, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    try:
+        with open(beside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path, text):

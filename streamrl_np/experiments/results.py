@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ class RunDirectoryError(ValueError):
 
 @contextlib.contextmanager
 def hold(directory, wait=False):
-    """Keep other processes from writing to a directory while the block lasts, or this process.
+    """Keep other processes from writing to a directory while the block (or this process) lasts.
 
     Parameters
     ----------
@@ -51,6 +52,22 @@ def hold(directory, wait=False):
         lock.release()
 
 
+def make_directory(directory):
+    """Make a directory, if it is not there; returns its path.
+
+    Raises
+    ------
+    RunDirectoryError
+        If a file is in its place.
+    """
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise RunDirectoryError(f"{directory} cannot be a directory: a file is there") from None
+    return directory
+
+
 class Table:
     """A CSV file that grows, and can be cut back to what a checkpoint knew of it.
 
@@ -75,11 +92,14 @@ class Table:
         """Append a row; floats are written so that they read back as the same bits."""
         self.file.write(",".join(map(str, row)) + "\n")
 
+    def length(self):
+        """Return the file's length in bytes."""
+        return self.file.tell()
+
     def sync(self):
-        """Put every row on the disk and return the file's length in bytes."""
+        """Put every row on the disk."""
         self.file.flush()
         os.fsync(self.file.fileno())
-        return self.file.tell()
 
     def close(self):
         """Close the file."""
@@ -101,7 +121,7 @@ def read_json(path, *keys):
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from None
@@ -141,7 +161,7 @@ def read_episodes(path):
         if tuple(header) != EPISODE_COLUMNS:
             raise ValueError(f"its columns are {header}")
         columns = np.array(rows, dtype=float).reshape(-1, 4).T
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path} is damaged: {str(error)[:200]}") from None

@@ -1,7 +1,8 @@
 """Run an experiment: write its episodes, metrics and checkpoints, and be ready to be killed.
 
-A checkpoint is taken at the end of an episode only. It knows how long the CSV files were,
-so a resumed run cuts them back to that point and writes the same bytes again.
+A checkpoint is taken at the end of an episode only, the last one at the end of the last. It
+knows how long the CSV files were, so a resumed run cuts them back to that point and writes the
+same bytes again.
 """
 
 import collections
@@ -26,12 +27,14 @@ from .results import (
     WINDOW,
     RunDirectoryError,
     Table,
+    make_directory,
     read_episodes,
     read_json,
     write_json,
 )
 
 ERRORS = "td_error", "auxiliary", "trace_auxiliary"  # whose mean says less than their size
+HARMLESS = {LOCK, ".config.json.part"}  # in a new directory; one was killed as it began
 FROM_OUTSIDE = "the reward", "the observation", "the next observation"  # see check_error
 
 
@@ -43,7 +46,6 @@ class Progress:
         self.episodes = 0
         self.seconds = 0.0
         self.recent = collections.deque(maxlen=WINDOW)  # returns
-        self.longest = 0  # steps of the longest episode
         self.sums = None  # of the metrics since their last row
         self.offsets = {}  # file → bytes
 
@@ -60,45 +62,50 @@ class Progress:
 
 
 class Run:
-    """One run in one directory.
+    """One run: its agent and its environment, and the files that it writes.
+
+    Nothing is written before :meth:`begin` gives it a directory, or :meth:`restore`.
 
     Parameters
     ----------
     experiment : Experiment
-    directory : pathlib.Path
-        Must hold nothing, or the run to resume.
     name : str
         The preset's name, for titles.
-    resume : bool
+
+    Raises
+    ------
+    SettingError, MissingPackage
+        If the agent or the environment cannot be made.
     """
 
-    def __init__(self, experiment, directory, name="run", resume=False):
-        self.experiment, self.directory, self.name = experiment, Path(directory), name
-        seed = experiment.run.seed
+    def __init__(self, experiment, name="run"):
+        self.experiment, self.name = experiment, name
         require("matplotlib")  # at once, not after an hour
         self.env = experiment.make_env()
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(experiment.run.seed)
         self.agent = experiment.make_agent(self.env, self.rng)
         (inputs,) = self.env.observation_space.shape
         self.observe, self.scale = experiment.make_normalizers(inputs)
         self.progress = Progress()
         self.at_episode_end = True
-        self.checkpoint_path = self.directory / "checkpoint.npz"
+        self.directory, self.tables = None, {}
         metrics = ("step", *self.agent.metrics, "retention_min", "retention_mean", "retention_max")
         self.metric_columns = (*metrics, "steps_per_second")
-        if resume:
-            self.restore()
-        else:
-            self.begin()
 
-    def begin(self):
-        """Make the directory, which must not hold anything yet."""
-        held = self.directory.is_dir() and {path.name for path in self.directory.iterdir()} - {LOCK}
-        if self.directory.is_file() or held:
-            raise RunDirectoryError(
-                f"{self.directory} is not empty: resume the run in it, or name another directory"
-            )
-        self.directory.mkdir(parents=True, exist_ok=True)
+    @property
+    def checkpoint_path(self):
+        """Where the checkpoint lies."""
+        return self.directory / "checkpoint.npz"
+
+    def begin(self, directory):
+        """Begin in a directory, which must not hold anything yet.
+
+        Raises
+        ------
+        RunDirectoryError
+        """
+        self.directory = make_directory(directory)
+        require_empty(self.directory)
         content = {
             "experiment": self.name,
             "seed": self.experiment.run.seed,
@@ -106,19 +113,37 @@ class Run:
             "versions": versions(),
         }
         write_json(self.directory / "config.json", content)
+        self.start()
+
+    def start(self):
+        """Begin both tables, and write the checkpoint of step 0."""
         self.open_tables({})
         self.save()
 
-    def restore(self):
-        """Go back to the last checkpoint; a run that was killed before its first starts anew."""
-        if self.checkpoint_path.exists():
-            loaded, meta = checkpoint.load(self.checkpoint_path)
-            checkpoint.restore(self.checkpoint_path, self.arrays(), loaded)
-            self.rng.bit_generator.state = meta["rng"]
-            self.progress = Progress.from_dict(meta["progress"])
-        elif self.has_episodes():
-            raise RunDirectoryError(f"{self.checkpoint_path} is missing")
-        self.open_tables(self.progress.offsets)
+    def restore(self, directory):
+        """Go back to the last checkpoint of the run in a directory.
+
+        Its files are cut back to it at the first step, not before. A run that was killed before
+        its first checkpoint starts anew.
+
+        Raises
+        ------
+        RunDirectoryError, CheckpointError
+        """
+        self.directory = Path(directory)
+        if not self.checkpoint_path.exists():
+            if self.has_episodes():
+                raise RunDirectoryError(f"{self.checkpoint_path} is missing")
+            return self.start()
+        loaded, meta = checkpoint.load(self.checkpoint_path)
+        checkpoint.restore(self.checkpoint_path, self.arrays(), loaded)
+        self.rng.bit_generator.state = meta["rng"]
+        self.progress = Progress.from_dict(meta["progress"])
+        for name, offset in self.progress.offsets.items():
+            if not (self.directory / name).exists():
+                raise RunDirectoryError(f"{self.directory / name} is missing")
+            if (self.directory / name).stat().st_size < offset:
+                raise RunDirectoryError(f"{self.directory / name} is shorter than it was")
 
     def has_episodes(self):
         """Whether episodes.csv holds more than its header."""
@@ -128,11 +153,6 @@ class Run:
     def open_tables(self, offsets):
         """Open the two CSV files, cut back to ``offsets``."""
         columns = {"episodes.csv": EPISODE_COLUMNS, "metrics.csv": self.metric_columns}
-        for name in offsets:
-            if not (self.directory / name).exists():
-                raise RunDirectoryError(f"{self.directory / name} is missing")
-            if (self.directory / name).stat().st_size < offsets[name]:
-                raise RunDirectoryError(f"{self.directory / name} is shorter than it was")
         self.tables = {
             name: Table(self.directory / name, columns[name], offsets.get(name)) for name in columns
         }
@@ -141,14 +161,27 @@ class Run:
         """Name every array of the run; they are the live ones."""
         return live_arrays(self.agent, self.observe, self.scale)
 
+    def meta(self):
+        """Collect what a checkpoint holds beside the arrays."""
+        self.progress.offsets = {name: table.length() for name, table in self.tables.items()}
+        return {"rng": self.rng.bit_generator.state, "progress": self.progress.to_dict()}
+
     def save(self):
-        """Write a checkpoint, if all numbers are finite."""
+        """Write a checkpoint of this moment, if all numbers are finite."""
         self.agent.require_finite()
-        for name, array in self.arrays().items():  # optimizers' and normalisers' too
+        self.write_checkpoint(self.arrays(), self.meta())
+
+    def snapshot(self):
+        """Copy what a checkpoint of this moment would hold: (arrays, meta)."""
+        return {name: array.copy() for name, array in self.arrays().items()}, self.meta()
+
+    def write_checkpoint(self, held, meta):
+        """Write a checkpoint, if its arrays are finite, and before it the rows that it knows."""
+        for name, array in held.items():  # optimizers' and normalisers' too
             arrays.require_finite(f"the array {name}", array)
-        self.progress.offsets = {name: table.sync() for name, table in self.tables.items()}
-        meta = {"rng": self.rng.bit_generator.state, "progress": self.progress.to_dict()}
-        checkpoint.save(self.checkpoint_path, self.arrays(), meta)
+        for table in self.tables.values():
+            table.sync()
+        checkpoint.save(self.checkpoint_path, held, meta)
 
     def steps(self):
         """Advance the run step by step; yields the number of steps done.
@@ -184,10 +217,12 @@ class Run:
         progress, run = self.progress, self.experiment.run
         if progress.step >= run.steps or self.solved():  # a checkpoint is of an episode's end
             return
+        if not self.tables:
+            self.open_tables(progress.offsets)
         began = time.perf_counter() - progress.seconds
         since = time.perf_counter()  # of the last row of metrics
         next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
-        total, length = 0.0, 0
+        total, length, held = 0.0, 0, None
         loop = transitions(
             self.env, self.agent, self.observe, self.scale, run.seed, progress.episodes
         )
@@ -203,18 +238,21 @@ class Run:
             if transition.done:
                 progress.episodes += 1
                 progress.recent.append(total)
-                progress.longest = max(progress.longest, length)
                 row = (progress.step, transition.episode, total, length)
                 self.tables["episodes.csv"].write(row)
                 total, length = 0.0, 0
                 progress.seconds = time.perf_counter() - began
-                last = run.steps - progress.step <= progress.longest or self.solved()
-                if progress.step >= next_save or last:
+                held = None
+                if progress.step >= min(next_save, run.steps) or self.solved():
                     self.save()
                     next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
+                elif next_save >= run.steps:  # this may be the last episode that ends
+                    held = self.snapshot()
             yield progress.step
             if progress.step >= run.steps or (transition.done and self.solved()):
                 break
+        if held is not None:
+            self.write_checkpoint(*held)
         progress.seconds = time.perf_counter() - began
 
     def solved(self):
@@ -301,8 +339,23 @@ def read_config(directory):
         raise RunDirectoryError(f"{path} does not describe a run: {error!r}") from None
 
 
-def load(directory, steps=None, expected=None):
-    """Open the run in a directory to resume it.
+def require_empty(directory):
+    """Raise RunDirectoryError if a directory holds anything that a new run would mix with."""
+    if {path.name for path in directory.iterdir()} - HARMLESS:
+        raise RunDirectoryError(
+            f"{directory} is not empty: resume the run in it, or name another directory"
+        )
+
+
+def begin(experiment, directory, name="run"):
+    """Begin a run in a directory that holds nothing yet; :class:`Run` says what is raised."""
+    run = Run(experiment, name)
+    run.begin(directory)
+    return run
+
+
+def resume(directory, steps=None, expected=None):
+    """Open the run in a directory to go on with it.
 
     Parameters
     ----------
@@ -322,15 +375,52 @@ def load(directory, steps=None, expected=None):
         raise SettingError(f"{directory} holds a run of {name}, not of {expected}")
     if steps is not None:
         experiment = configs.replace(experiment, {"run.steps": str(steps)})
-    run = Run(experiment, directory, name, resume=True)
+    run = Run(experiment, name)
+    run.restore(directory)
     if steps is not None:  # who resumes again goes on to this number
-        if steps < run.progress.step:
+        done = run.progress.step
+        if (directory / "summary.json").exists():
+            done = max(done, read_json(directory / "summary.json", "steps")["steps"])
+        if steps < done:
             run.close()
-            done = run.progress.step
             raise SettingError(f"steps must be at least the {done} that are done, got {steps}")
         content = read_json(directory / "config.json")
         write_json(directory / "config.json", {**content, "settings": configs.to_dict(experiment)})
     return run
+
+
+def trained_agent(experiment, env, directory, rng):
+    """Make the agent of a run as its last checkpoint knows it; the run's files are only read.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The run's own.
+    env : gymnasium.Env
+    directory : pathlib.Path
+    rng : numpy.random.Generator
+        The agent's from now on.
+
+    Returns
+    -------
+    agent : object
+    observe : object
+        The normaliser of observations.
+    meta : dict
+        What else the checkpoint holds.
+
+    Raises
+    ------
+    RunDirectoryError, CheckpointError
+    """
+    path = Path(directory) / "checkpoint.npz"
+    if not path.exists():
+        raise RunDirectoryError(f"{directory} holds no checkpoint yet")
+    agent = experiment.make_agent(env, rng)
+    observe, scale = experiment.make_normalizers(*env.observation_space.shape)
+    loaded, meta = checkpoint.load(path)
+    checkpoint.restore(path, live_arrays(agent, observe, scale), loaded)
+    return agent, observe, meta
 
 
 def execute(run, quiet=False):

@@ -16,7 +16,7 @@ from ..extras import require
 from ..processes import end_with_parent
 from ..settings import SettingError
 from . import configs, runner
-from .results import RunDirectoryError, hold, read_episodes, read_json
+from .results import RunDirectoryError, hold, make_directory, read_episodes, read_json
 
 ATTEMPTS = 3  # for a run whose process was lost
 
@@ -48,8 +48,7 @@ def run_job(job, directory):
     RunDirectoryError
         If the directory holds a run with other settings.
     """
-    path = Path(directory) / job.name
-    path.mkdir(parents=True, exist_ok=True)
+    path = make_directory(Path(directory) / job.name)
     with hold(path, wait=True):  # for one that was orphaned, or another sweep's
         return begin_or_go_on(job, path)
 
@@ -57,9 +56,7 @@ def run_job(job, directory):
 def begin_or_go_on(job, path):
     """Do the work of :func:`run_job` in a directory that no other process writes to."""
     if not (path / "config.json").exists():
-        for leftover in path.glob(".config.json.part"):  # of a process killed at once
-            leftover.unlink()
-        return runner.execute(runner.Run(job.experiment, path, job.preset), quiet=True)
+        return runner.execute(runner.begin(job.experiment, path, job.preset), quiet=True)
     if read_json(path / "config.json", "settings")["settings"] != configs.to_dict(job.experiment):
         raise RunDirectoryError(f"{path} holds a run with other settings: name another directory")
     if (path / "summary.json").exists():
@@ -68,7 +65,7 @@ def begin_or_go_on(job, path):
             if len(read_episodes(path / "episodes.csv").step) != summary["episodes"]:
                 raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
             return summary
-    return runner.execute(runner.load(path), quiet=True)
+    return runner.execute(runner.resume(path), quiet=True)
 
 
 class Processes(concurrent.futures.ThreadPoolExecutor):

@@ -16,13 +16,12 @@ import numpy as np
 from ..envs import flat, masked_mujoco
 from ..extras import require
 from ..settings import SettingError
-from . import checkpoint, files, plots, runner
+from . import files, plots, runner
 from .loop import episode_seed
-from .results import RunDirectoryError
 
 SHADES = " .:+*#@"  # of a cell of text that holds 0, 1, 2, … units
 COLOUR = re.compile(r"\x1b\[[\d;]*m")  # in a text; it takes no room
-UNTRAINED = "the run has no finished episode yet: this is the agent before it has learned\n"
+UNTRAINED = "the run's checkpoint is of its beginning: this is the agent before it has learned\n"
 
 
 class Moment(NamedTuple):
@@ -64,20 +63,15 @@ class Player:
             raise SettingError(f"seed must be a whole number, at least 0, got {seed}")
         directory = Path(directory)
         _, self.experiment = runner.read_config(directory)
-        path = directory / "checkpoint.npz"
-        if not path.exists():
-            raise RunDirectoryError(f"{directory} holds no checkpoint yet")
         self.drawn = isinstance(self.experiment.env, masked_mujoco.Config)
         if self.drawn and not os.environ.get("DISPLAY"):
             os.environ.setdefault("MUJOCO_GL", "egl")  # before MuJoCo is imported
         self.env = self.make_env()
         self.seed, rng = seed, np.random.default_rng(seed)
-        self.agent = self.experiment.make_agent(self.env, rng)
-        (inputs,) = self.env.observation_space.shape
-        self.observe, scale = self.experiment.make_normalizers(inputs)
-        loaded, meta = checkpoint.load(path)
-        checkpoint.restore(path, runner.live_arrays(self.agent, self.observe, scale), loaded)
-        self.note = "" if meta["progress"]["step"] else UNTRAINED
+        self.agent, self.observe, meta = runner.trained_agent(
+            self.experiment, self.env, directory, rng
+        )
+        self.note = "" if meta["progress"]["episodes"] else UNTRAINED
         if self.drawn:
             self.try_drawing()
 
