@@ -1,6 +1,6 @@
-"""What each directory of docs/results was made by: `python -m streamrl_np …`, one a line."""
+"""What each directory of docs/results was made by: a name to its commands."""
 
-COMMANDS = {
+OURS = {  # python -m streamrl_np …, one a line
     "first-run": "run memory-chain",
     "memory-chain": "study memory-chain",
     "memory-chain-500k": "study memory-chain-500k",
@@ -11,12 +11,17 @@ COMMANDS = {
     "credit": "credit --out docs/results/credit",
     "staleness": "staleness --out docs/results/staleness",
     "popgym": "sweep popgym --seeds 0-2 --only 'AC|PPO|mem|CountRecall.*QRC'",
-    "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)(/|,-κ)'\n"
+    "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)($|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
-    "mujoco-rest": "sweep mujoco-rest --seeds 0 --only '(RTRL|memoryless)/'",
+    "mujoco-rest": "sweep mujoco-rest --seeds 0 --only '(RTRL|memoryless)$'",
     "ring-16": "sweep ring-16 --seeds 0-2\nsweep ring-16 --seeds 3-9 --only length",
     "ring-64": "sweep ring-64 --seeds 0-1 --only ring\nsweep ring-64 --seeds 2-9 --only length",
     "ppo": "sweep ppo --seeds 0-2 --only '16|memoryless'",
     "gradcheck": "gradcheck --plots docs/results/gradcheck",
 }
+COMMANDS = {
+    name: [f"python -m streamrl_np {line}" for line in lines.splitlines()]
+    for name, lines in OURS.items()
+}
+COMMANDS["ppo"].append("python docs/results/ppo/stable_baselines3.py sweeps/ppo  # the arms of SB3")

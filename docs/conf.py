@@ -98,8 +98,7 @@ def results_page():
         name = directory.name
         if name not in COMMANDS:
             log.warning("docs/results/%s: docs/commands.py does not know its command", name)
-        commands = [f"python -m streamrl_np {c}" for c in COMMANDS.get(name, name).splitlines()]
-        lines += ["", f"## {name}", "", "```bash", *commands, "```"]
+        lines += ["", f"## {name}", "", "```bash", *COMMANDS.get(name, ()), "```"]
         for table in sorted(directory.rglob("table.md")):
             lines += ["", table.read_text(encoding="utf-8")]
         for figure in sorted(directory.rglob("*.png")):

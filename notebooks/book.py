@@ -113,7 +113,7 @@ COMMANDS = runpy.run_path(str(results().parent / "commands.py"))["COMMANDS"]
 def committed(name):
     """Show docs/results/NAME: tables, figures and the command that made them, or would."""
     directory = results(name)
-    commands = " and ".join(f"`python -m streamrl_np {c}`" for c in COMMANDS[name].splitlines())
+    commands = " and ".join(f"`{command}`" for command in COMMANDS[name])
     display(Markdown(f"**{name}**, made by {commands}:"))
     tables, figures = sorted(directory.glob("**/table.md")), sorted(directory.glob("**/*.png"))
     for path in tables:

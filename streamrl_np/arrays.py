@@ -25,6 +25,20 @@ def size(layout):
     return math.prod(layout) * (2 if isinstance(layout, Complex) else 1)
 
 
+def real_size(array):
+    """Count the real numbers in an array: two for each complex one."""
+    return array.size * (2 if np.iscomplexobj(array) else 1)
+
+
+def name_entry(name, array, index):
+    """Name one real number of an array, by its place in memory: ``B[3, 7].imag``."""
+    part = ""
+    if np.iscomplexobj(array):
+        index, part = index // 2, (".real", ".imag")[index % 2]
+    where = ", ".join(map(str, np.unravel_index(index, array.shape)))
+    return f"{name}[{where}]{part}" if where else f"{name}{part}"
+
+
 class Views:
     """Named arrays over one flat vector.
 
@@ -106,13 +120,9 @@ class Views:
     def name_of(self, index):
         """Name one entry of ``flat``: ``cell.B[3, 7].imag``; IndexError past its end."""
         for name, array in self.items():
-            complex_ = np.iscomplexobj(array)
-            count = array.size * (2 if complex_ else 1)
-            if index < count:
-                entry = np.unravel_index(index // 2 if complex_ else index, array.shape)
-                part = (".imag" if index % 2 else ".real") if complex_ else ""
-                return f"{name}[{', '.join(map(str, entry))}]{part}"
-            index -= count
+            if index < real_size(array):
+                return name_entry(name, array, index)
+            index -= real_size(array)
         raise IndexError(f"index is past the end of the {self.flat.size} entries")
 
     def __getitem__(self, name):
@@ -166,6 +176,12 @@ def flush_denormals(flat):
 
 class NonFiniteError(FloatingPointError):
     """A NaN or an infinity turned up; the message names the array and the entry."""
+
+
+def require_all_finite(parts):
+    """Raise NonFiniteError if one of some named Views holds a NaN or an infinity."""
+    for name, views in parts.items():
+        require_finite(f"the {name.replace('_', ' ')}", views)
 
 
 def require_finite(name, values):

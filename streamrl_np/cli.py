@@ -96,11 +96,11 @@ def make_parser():
 
     watch = commands.add_parser("watch", help="let a trained agent play, and look at its memory")
     watch.add_argument("directory", type=Path, metavar="RUN_DIR")
-    watch.add_argument("--episodes", type=int, default=1, metavar="N", help="of text (1)")
+    watch.add_argument("--episodes", type=int, metavar="N", help="of text (1)")
     watch.add_argument("--steps", type=int, default=400, metavar="N", help="longest play (400)")
     watch.add_argument("--seed", type=int, default=0, metavar="N", help="of what is played")
     watch.add_argument("--out", type=Path, metavar="FILE", help="the GIF (RUN_DIR/watch.gif)")
-    watch.add_argument("--delay", type=float, default=0.2, metavar="S", help="seconds a step")
+    watch.add_argument("--delay", type=float, metavar="S", help="of text, seconds a step (0.2)")
     watch.set_defaults(command=watch_command)
 
     plot = commands.add_parser("plot", help="draw a sweep's learning curves and table")
@@ -110,7 +110,7 @@ def make_parser():
     bench = commands.add_parser("bench", help="measure one agent step at the paper's size")
     bench.add_argument("--experiment", metavar="NAME", help="measure it, environment included")
     bench.add_argument("--set", nargs="+", action="extend", metavar="KEY=VALUE", help="see `list`")
-    bench.add_argument("--repeats", type=int, default=2000, metavar="N", help="steps (2000)")
+    bench.add_argument("--repeats", type=int, metavar="N", help="steps (2000)")
     bench.add_argument("--dtype", choices=("float32", "float64"), help="(float32)")
     bench.add_argument("--long", type=int, metavar="STEPS", help="time and memory of a long run")
     bench.set_defaults(command=bench_command)
@@ -259,6 +259,8 @@ def sweep_command(args):
         raise SettingError("name a sweep: `sweep --help` lists them")
     if args.workers is not None:
         at_least(1, workers=args.workers)
+    if args.dask and args.workers is not None:
+        raise SettingError("--dask has workers of its own: --workers is for this machine's")
     if args.dask:
         pool = functools.partial(sweep.dask_pool, args.dask)
     else:
@@ -288,15 +290,19 @@ def watch_command(args):
     """Let a trained agent play: a GIF for MuJoCo, text for anything else."""
     from .experiments import watch
 
-    at_least(1, episodes=args.episodes, steps=args.steps)
-    if not 0 <= args.delay <= 60:
-        raise SettingError(f"delay must be a number of seconds in [0, 60], got {args.delay}")
+    episodes = 1 if args.episodes is None else args.episodes
+    delay = 0.2 if args.delay is None else args.delay
+    at_least(1, episodes=episodes, steps=args.steps)
+    if not 0 <= delay <= 60:
+        raise SettingError(f"delay must be a number of seconds in [0, 60], got {delay}")
     player = watch.Player(args.directory, args.seed)
     if not player.drawn:
         if args.out is not None:
             raise SettingError("this run is shown as text: --out is for the GIF of a MuJoCo run")
-        watch.tell(player, args.episodes, args.steps, args.delay)
+        watch.tell(player, episodes, args.steps, delay)
         return 0
+    if args.episodes is not None or args.delay is not None:
+        raise SettingError("this run becomes a GIF: --episodes and --delay are for text")
     path = args.out or args.directory / "watch.gif"
     total = watch.film(player, path, args.steps)
     print(f"{'return':>16}  {total:.4g}")
@@ -331,38 +337,39 @@ def bench_command(args):
     from .experiments import bench
 
     if args.long is not None:
-        if args.experiment or args.set or args.dtype:
+        if args.experiment or args.set or args.dtype or args.repeats is not None:
             raise SettingError("--long is for a step at the paper's size, as it is")
         at_least(100, long=args.long)
         for step, microseconds, megabytes in bench.endurance(args.long):
             print(f"{step:>10} steps: {microseconds:6.1f} µs a step, {megabytes:6.1f} MB in use")
         return 0
-    at_least(10, repeats=args.repeats)
+    repeats = 2000 if args.repeats is None else args.repeats
+    at_least(10, repeats=repeats)
     if args.experiment:
-        return bench_experiment(args)
+        return bench_experiment(args, repeats)
     if args.set:
         raise SettingError("--set is for a step of an experiment: name one with --experiment")
     dtype = np.dtype(args.dtype or "float32")
-    result = bench.measure(dtype=dtype, repeats=args.repeats)
+    result = bench.measure(dtype=dtype, repeats=repeats)
     print(f"one agent step, RTU 192, features 64, two networks, 2 actions, {dtype}")
     for name, meaning in bench.MEANINGS.items():
         unit = "" if name == "floor_ratio" else " µs"
         print(f"{name.replace('_', ' '):>12} {result[name]:9.2f}{unit:3}  {meaning}")
     for name, sizes, make in bench.growths(dtype):
-        exponent, times = bench.growth(sizes, make, min(args.repeats, 300))
+        exponent, times = bench.growth(sizes, make, min(repeats, 300))
         listed = ", ".join(f"{size}: {t:.0f} µs" for size, t in times.items())
         print(f"growth with {name}: time ∝ {name}^{exponent:.2f}  ({listed})")
     return 0
 
 
-def bench_experiment(args):
+def bench_experiment(args, repeats):
     """Measure a step of an experiment, environment included."""
     from .experiments import bench, configs
 
     settings = settings_of(args) | ({"run.dtype": args.dtype} if args.dtype else {})
     experiment = configs.build(args.experiment, settings)
-    result = bench.measure_experiment(experiment, args.repeats)
-    print(f"{args.experiment}, {args.repeats} steps, {experiment.run.dtype}")
+    result = bench.measure_experiment(experiment, repeats)
+    print(f"{args.experiment}, {repeats} steps, {experiment.run.dtype}")
     for name in ("environment", "normalisation", "agent", "whole"):
         print(f"{name:>16} {result[name]:9.2f} µs a step")
     print(f"{'steps per second':>16} {result['steps_per_second']:9.1f}")

@@ -10,7 +10,7 @@ the last axis, so the same line serves one step and a batch of them.
 import numpy as np
 
 from . import layers
-from .settings import at_least
+from .settings import SettingError, at_least
 
 STD_MIN = 1e-3
 LOG_2PI = float(np.log(2.0 * np.pi))
@@ -137,9 +137,18 @@ class EpsilonGreedy:
         Share of random actions, ε, at first and at last.
     steps : int
         Steps from first to last; ε falls in a straight line.
+
+    Raises
+    ------
+    SettingError
+        If a share is not in [0, 1], or ``steps`` no whole number above 0.
     """
 
     def __init__(self, start, end, steps):
+        for name, share in ("start", start), ("end", end):
+            if not 0 <= share <= 1:
+                raise SettingError(f"{name} must be a share in [0, 1], got {share!r}")
+        at_least(1, steps=steps)
         self.start, self.end, self.steps = start, end, steps
 
     def epsilon(self, t):

@@ -169,7 +169,7 @@ MUTANTS = [
         ("TD: truncated treated as terminated", "agents.td", "gamma * (not terminated)", "gamma * (not (terminated or truncated))", TD),
         ("Q: the action taken for the greatest value", "agents.stream_q", "float(q_next.max())", "float(q_next[action])", Q),
         ("Q: no cut after a random action", "agents.stream_q", "gamma * lam * greedy", "gamma * lam", Q),
-        ("Q: cut at s′ for s", "agents.stream_q", "greedy = q[action] == q.max()", "greedy = q[action] != q.max()", Q),
+        ("Q: cut at s′ for s", "agents.stream_q", "bool(q[action] == q.max())", "bool(q[action] != q.max())", Q),
         ("QRC: the look-ahead advances the state", "agents.qrc", "self.q.state.flat[:] = self.held.flat", "self.held.flat[:] = self.q.state.flat", QRC),
         ("QRC: z_h forgotten beside −h", "agents.qrc", "(z_h - h, self.q_gradient)", "(-h, self.q_gradient)", QRC),
         ("QRC: γ forgotten in the correction", "agents.qrc", "(-z_h * discount, next_gradient)", "(-z_h, next_gradient)", QRC),

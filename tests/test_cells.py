@@ -140,6 +140,9 @@ def test_the_ring():
     assert abs((r**2).mean() - (0.81 + 0.9801) / 2) < 1e-3, "uniform by area"
     assert theta.min() > 0 and theta.max() <= 6.28
     assert abs(rtu.ring(16) ** 16 - np.exp(-3)) < 1e-12
+    for memory in 0, -5, np.nan:
+        with pytest.raises(SettingError, match="memory must be a number of steps above 0"):
+            rtu.ring(memory)
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "feedforward"])

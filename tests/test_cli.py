@@ -70,6 +70,7 @@ def test_runs_without_out_get_a_directory_each(tmp_path, monkeypatch):
         ),
         (["run", "--set", "env.length=4", "memory-chain"], "what is run stands before --set"),
         (["sweep", "--set", "env.length=4", "memory-chain"], "what is run stands before --set"),
+        (["bench", "--long", "1000", "--repeats", "50"], "--long is for a step"),
         (["sweep"], "name a sweep: `sweep --help` lists them"),
         (["sweep", "popgym", "--seeds", "0-99999999999"], "seeds must be at most 10000, got"),
         (["sweep", "gym:Zebra-v0"], "there is no environment"),

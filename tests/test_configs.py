@@ -97,3 +97,11 @@ def test_another_agent_keeps_what_the_preset_says_of_the_task():
 def test_wrong_settings_of_another_agent(settings, words):
     with pytest.raises(SettingError, match=words):
         configs.build("memory-chain", settings)
+
+
+def test_settings_follow_the_task_that_is_asked_for():
+    for name, other, same in (
+        ("mujoco/Hopper-P", {"env.robot": "HalfCheetah"}, "mujoco/HalfCheetah-P"),
+        ("popgym/RepeatFirstEasy", {"env.task": "ConcentrationEasy"}, "popgym/ConcentrationEasy"),
+    ):
+        assert configs.build(name, other) == configs.build(same)

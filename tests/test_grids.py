@@ -71,11 +71,25 @@ def test_unknown_sweep(capsys, tmp_path, monkeypatch):
             "match one of mujoco-Hopper-P/stream-",
         ),
         (["sweep", "mujoco", "--only", "("], "only is not a regular expression"),
+        (["sweep", "mujoco", "--only", "seed"], "only must match one of"),
+        (["sweep", "ppo", "--dask", "tcp://x:1", "--workers", "2"], "--dask has workers of its"),
         (["plot", "nowhere"], "nowhere holds no sweep"),
     ):
         assert cli.main([*arguments]) == 2
         assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_only_sees_the_names_that_it_lists(tmp_path):
+    made = []
+
+    def pool():
+        raise AssertionError("nothing is to be run")
+
+    arms = [arm for arm in grids.find("mujoco-rest") if arm.directory(0).endswith("RTRL/seed0")]
+    made = [arm.directory(0) for arm in arms]
+    pattern = r"stream-AC,-RTU,-RTRL$"
+    grids.run("mujoco-rest", tmp_path, [0], pool, {}, pattern, True, {}, made)
 
 
 def test_interquartile_mean():

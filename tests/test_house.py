@@ -14,6 +14,7 @@ ROOMS = [
     "settings",
     "extras",
     "processes",
+    "files",
     "arrays",
     "layers",
     "cells",

@@ -15,7 +15,8 @@ import pytest
 
 from streamrl_np import cli
 from streamrl_np.arrays import NonFiniteError
-from streamrl_np.experiments import checkpoint, configs, files, loop, results, runner, sweep
+from streamrl_np.experiments import checkpoint, configs, loop, results, runner, sweep
+from streamrl_np.files import atomic_write
 
 SMALL = {"cell.units": "8", "network.width": "8", "env.length": "4", "run.metrics_every": "200"}
 
@@ -336,7 +337,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
 
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(OSError, match="no space"):
-        files.atomic_write(tmp_path / "mine.txt", full)
+        atomic_write(tmp_path / "mine.txt", full)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     assert (tmp_path / "mine.txt").read_text() == "mine"
 

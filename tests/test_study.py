@@ -165,6 +165,20 @@ def test_a_tiny_study_runs_resumes_and_draws(tmp_path):
     assert written["runs.csv"] == (out / "runs.csv").read_bytes(), "nothing was run again"
 
 
+def test_no_run_begins_after_the_minutes_given(tmp_path, monkeypatch):
+    clock, began = [0.0], []
+
+    def take_ten_minutes(jobs, *arguments):
+        began.extend([clock[0] / 60] * len(jobs))  # all of them begin at once
+        clock[0] += 600
+        return {}, {job.name: "not really made" for job in jobs}
+
+    monkeypatch.setattr(study.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(study.sweep, "execute", take_ten_minutes)
+    study.run("memory-chain", tmp_path, tmp_path, workers=2, minutes=15)
+    assert began == [0, 0, 10, 10]
+
+
 def test_the_command(tmp_path, capsys):
     study.add(tmp_path / "runs.csv", results(CELL, 0.9)[0])
     arguments = ["study", "memory-chain", "--out", str(tmp_path)]
@@ -182,6 +196,8 @@ def test_the_command(tmp_path, capsys):
         (["--only", "zebra"], "only must fit a run of memory-chain, and 'zebra' fits none"),
         (["--minutes", "nan"], "minutes must be a number above 0, got nan"),
         (["--draw", "--out", str(tmp_path / "none")], "none holds no finished runs"),
+        (["--draw", "--only", "L16"], "--only is for making runs, not for --list or --draw"),
+        (["--list", "--workers", "2", "--minutes", "3"], "--workers and --minutes is for making"),
     ):
         assert cli.main([*arguments, *wrong]) == 2
         assert words in capsys.readouterr().err

@@ -237,6 +237,13 @@ def test_settings_out_of_range():
 
 
 def test_epsilon_falls_in_a_line_and_then_stays():
+    for wrong, words in (
+        ((1, 0.1, 0), "steps must be a whole number, at least 1, got 0"),
+        ((2.0, 0.1, 5), r"start must be a share in \[0, 1\], got 2.0"),
+        ((1.0, -1, 5), r"end must be a share in \[0, 1\], got -1"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            EpsilonGreedy(*wrong)
     policy = EpsilonGreedy(1.0, 0.2, 100)
     assert [round(policy.epsilon(t), 9) for t in (0, 25, 100, 500)] == [1.0, 0.8, 0.2, 0.2]
 
@@ -267,3 +274,10 @@ def test_sgd_and_adam_follow_their_formulas():
         sgd.step(plain, g)
     assert np.allclose(w, expected, rtol=1e-12) and np.allclose(plain, expected_plain, rtol=1e-14)
     assert set(adam.arrays()) == {"m", "v", "t"} and not sgd.arrays()
+
+
+@pytest.mark.parametrize("agent", [stream_q.StreamQ, qrc.QRC])
+@pytest.mark.parametrize("actions", [0, -1, 2.0])
+def test_actions_must_be_a_whole_number(agent, actions):
+    with pytest.raises(SettingError, match=r"actions must be a whole number, at least 1, got"):
+        agent(3, actions, np.random.default_rng(0))

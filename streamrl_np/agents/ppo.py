@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import cells, networks
-from ..arrays import flush_denormals, require_finite
+from ..arrays import flush_denormals, require_all_finite, require_finite
 from ..optimizers import Adam
 from ..settings import SettingError, check, setting
 from . import rollout
@@ -313,8 +313,7 @@ class PPO:
 
     def require_finite(self):
         """Raise NonFiniteError if a parameter or state holds a NaN or an infinity."""
-        for name, array in self.parts().items():
-            require_finite(f"the {name.replace('_', ' ')}", array)
+        require_all_finite(self.parts())
 
     def parts(self):
         """Name the Views that change as the agent learns."""

@@ -18,7 +18,7 @@ import numpy as np
 from .. import cells, networks
 from ..optimizers import GRADIENT_OPTIMIZERS, accumulate
 from ..policies import EpsilonGreedy
-from ..settings import check, setting
+from ..settings import at_least, check, setting
 from .stream import StreamAgent
 
 
@@ -76,6 +76,7 @@ class QRC(StreamAgent):
         self.config = cfg = config or Config()
         network, cell = network or networks.Config(), cell or cells.Config()
         self.policy = EpsilonGreedy(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps)
+        at_least(1, actions=actions)
         self.rng, self.one_hot = rng, np.eye(actions, dtype=dtype)
         self.q = networks.Network(inputs, actions, network, cell, rng, dtype)
         self.h = networks.Network(inputs, actions, network, cell, rng, dtype)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Views, flush_denormals, require_finite
+from ..arrays import Views, flush_denormals, require_all_finite, require_finite
 from ..networks import Network
 
 FLUSH_EVERY = 64  # steps; a trace that decays by 0.8 a step needs about 70 from tiny/eps to tiny
@@ -83,8 +83,7 @@ class StreamAgent:
 
     def require_finite(self):
         """Raise NonFiniteError if a parameter, state or trace holds a NaN or an infinity."""
-        for name, array in self.parts().items():
-            require_finite(f"the {name.replace('_', ' ')}", array)
+        require_all_finite(self.parts())
 
     def parts(self):
         """Name the Views that change as the agent learns."""

@@ -16,7 +16,7 @@ import numpy as np
 from .. import cells, networks
 from ..optimizers import OPTIMIZERS, accumulate
 from ..policies import EpsilonGreedy
-from ..settings import check, setting
+from ..settings import at_least, check, setting
 from .stream import StreamAgent
 
 
@@ -73,6 +73,7 @@ class StreamQ(StreamAgent):
         self.config = cfg = config or Config()
         network, cell = network or networks.Config(), cell or cells.Config()
         self.policy = EpsilonGreedy(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps)
+        at_least(1, actions=actions)
         self.rng, self.one_hot = rng, np.eye(actions, dtype=dtype)
         self.q = networks.Network(inputs, actions, network, cell, rng, dtype)
         self.z = self.q.p.like()
@@ -102,7 +103,7 @@ class StreamQ(StreamAgent):
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
         q, cache = self.q_step
-        greedy = q[action] == q.max()
+        greedy = bool(q[action] == q.max())
 
         q_next = self.q.peek(next_observation)
         delta = float(reward) + discount * float(q_next.max()) - float(q[action])  # (eq. A4)

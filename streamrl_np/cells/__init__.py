@@ -3,9 +3,11 @@
 ``layout`` and ``state_layout`` name the arrays, ``init`` draws the parameters,
 ``feature_count`` says how many numbers a step hands on, ``advance`` takes one step,
 ``peek`` says what a step would give, ``vjp`` pulls a gradient back, ``retention`` says
-how slowly the units forget. A network takes any of them, so a new cell is one new file
-and one line in ``CELLS``. PPO also needs ``unroll``, ``unroll_vjp`` and
-``sensitivity_vjp``, which only some have.
+how slowly the units forget. What ``advance`` returns has the features as ``y``. In the state
+``h`` is the hidden state, ``S_…`` are sensitivities, and ``J_…`` is scratch that the next step
+writes anew. A network takes any of them, so a new cell is one new file and one line in
+``CELLS``. PPO also needs ``unroll``, ``unroll_vjp`` and ``sensitivity_vjp``, which only some
+have.
 """
 
 import dataclasses

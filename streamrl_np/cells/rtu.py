@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import layers
 from ..arrays import COMPLEX, Complex
+from ..settings import SettingError
 
 
 def layout(n, d):
@@ -29,6 +30,7 @@ def state_layout(n, d, mode="rtrl"):
     """Lay out what a step carries: the hidden state and its sensitivities.
 
     ``J_B`` is the immediate Jacobian ∂h/∂B of the last step alone; it is real, for γ and x are.
+    Nothing but the step itself reads it.
     """
     return {
         "h": Complex((n,)),
@@ -76,11 +78,18 @@ def ring(memory):
     Of what a unit took in, even the one that forgets fastest should still hold a twentieth:
     r_min^memory = exp(−3).
 
+    Raises
+    ------
+    SettingError
+        If ``memory`` is not above 0.
+
     Examples
     --------
     >>> round(ring(64), 3)
     0.954
     """
+    if not memory > 0:
+        raise SettingError(f"memory must be a number of steps above 0, got {memory!r}")
     # differs from Farr 2026: r_min = 0 there
     return float(np.exp(-3.0 / memory))  # (eq. R17)
 

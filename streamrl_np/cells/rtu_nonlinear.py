@@ -24,7 +24,10 @@ retention = rtu.retention  # |λ|, which tanh can only lessen
 
 
 def state_layout(n, d, mode="rtrl"):
-    """Lay out what a step carries: hidden state and sensitivities, Re B and Im B apart."""
+    """Lay out what a step carries: hidden state and sensitivities, Re B and Im B apart.
+
+    ``J_B`` is scratch: :func:`advance` and :func:`vjp` both write to it.
+    """
     return {
         "h": Complex((n,)),
         "S_nu": Complex((n,)),
@@ -111,7 +114,10 @@ def peek(p, state, x):
 
 
 def vjp(p, state, cache, gy, grad):
-    """Pull ``gy`` (2n,) back: write ∂L/∂p to ``grad``, return ∂L/∂x (d,) of this step alone."""
+    """Pull ``gy`` (2n,) back: write ∂L/∂p to ``grad``, return ∂L/∂x (d,) of this step alone.
+
+    Of the state, ``J_B`` serves as scratch.
+    """
     n = len(state.h)
     G = gy[:n] + 1j * gy[n:]
     G_conj = G.conj()

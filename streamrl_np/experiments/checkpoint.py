@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from .files import atomic_write
+from ..files import atomic_write
 
 FORMAT = "streamrl_np checkpoint 1"
 

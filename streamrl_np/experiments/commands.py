@@ -12,7 +12,7 @@ def add_parsers(commands):
     study = commands.add_parser("study", help="make, go on with and draw a grid of runs")
     names = "memory-chain, memory-chain-500k, distractors, distractors-32 or flagged-recall"
     study.add_argument("name", metavar="NAME", help=names)
-    study.add_argument("--workers", type=int, default=1, metavar="N", help="processes, one a core")
+    study.add_argument("--workers", type=int, metavar="N", help="processes, one a core (1)")
     study.add_argument("--minutes", type=float, metavar="M", help="begin no run after this time")
     study.add_argument("--only", default="", metavar="REGEX", help="runs whose name contains this")
     study.add_argument("--runs", type=Path, metavar="DIR", help="run directories (runs/NAME)")
@@ -56,9 +56,15 @@ def study_command(args):
 
     if args.name not in study.STUDIES:
         raise SettingError(f"study must be one of {', '.join(study.STUDIES)}, got {args.name!r}")
-    at_least(1, workers=args.workers)
+    workers = 1 if args.workers is None else args.workers
+    at_least(1, workers=workers)
     if args.minutes is not None and not args.minutes > 0:
         raise SettingError(f"minutes must be a number above 0, got {args.minutes}")
+    idle = {"workers": args.workers, "minutes": args.minutes, "runs": args.runs}
+    idle = [f"--{name}" for name, value in idle.items() if value is not None]
+    idle += ["--only"] if args.draw and args.only else []
+    if (args.list or args.draw) and idle:
+        raise SettingError(f"{' and '.join(idle)} is for making runs, not for --list or --draw")
     out = args.out or Path("docs/results") / args.name
     if args.list:
         names = [study.job_name(*run) for run in study.to_do(args.name, out, args.only)]
@@ -67,9 +73,7 @@ def study_command(args):
     failures = {}
     if not args.draw:
         runs = args.runs or Path("runs") / args.name
-        failures = study.run(
-            args.name, out, runs, args.workers, args.minutes, args.only, args.quiet
-        )
+        failures = study.run(args.name, out, runs, workers, args.minutes, args.only, args.quiet)
     for name, failure in failures.items():
         print(f"{name} failed: {failure}", file=sys.stderr)
     if not (out / "runs.csv").exists():

@@ -186,10 +186,11 @@ def popgym_experiment(task, env=None):
 
 def mujoco_experiment(robot, mask, env=None):
     """Stream AC(λ) on a MuJoCo robot that feels its positions (P), velocities (V) or both (F)."""
-    kappa = 0.04 if robot == "HalfCheetah" else 0.1  # a robot that cannot fall bears larger steps
+    env = env or masked_mujoco.Config(robot=robot, mask=mask)
+    kappa = 0.04 if env.robot == "HalfCheetah" else 0.1  # one that cannot fall bears larger steps
     steps = ADAPTIVE | dict(kappa_policy=kappa, kappa_value=kappa)
     return Experiment(
-        env=env or masked_mujoco.Config(robot=robot, mask=mask),
+        env=env,
         agent=actor_critic.Config(trace_decay=0.99, **steps),
         network=networks.Config(width=128, blocks=2),
         cell=cells.Config(r_min=0.0),

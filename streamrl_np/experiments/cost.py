@@ -14,9 +14,9 @@ import numpy as np
 
 from .. import cells
 from ..arrays import Views, size
+from ..files import write_csv, write_text
 from . import plots
 from .bench import median_microseconds
-from .files import write_csv, write_text
 
 WIDTHS = (32, 64, 128, 256, 384, 512, 768, 1024)
 DENSE_WIDTHS = (16, 24, 32, 48, 64, 96, 128)

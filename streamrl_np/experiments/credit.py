@@ -15,9 +15,9 @@ import numpy as np
 
 from ..arrays import Views
 from ..cells import rtu
+from ..files import write_csv, write_text
 from ..optimizers import accumulate
 from . import configs, plots, runner, sweep
-from .files import write_csv, write_text
 from .loop import episode_seed
 
 MODES = {"rtrl": "exact RTRL", "tbptt1": "TBPTT(1)"}

@@ -5,14 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files import write_csv
 from . import configs, grids, runner
-from .files import write_csv
-from .results import RunDirectoryError, read_episodes, read_json
+from .results import WINDOW, RunDirectoryError, read_episodes, read_json
 
 POINTS = 100  # of a curve
 DRAWS = 2000  # of the bootstrap
 ENOUGH = 5  # seeds for a bootstrap
-FINAL = 100  # episodes that a final return is the mean of
 
 # least and greatest possible mean return, for the normalised scale
 RANGES = {
@@ -191,7 +190,7 @@ def run_row(path, about):
         experiment.run.steps,
         finished,
         speed,
-        float(episodes.returns[-FINAL:].mean()),
+        float(episodes.returns[-WINDOW:].mean()),
         curve(episodes, experiment.run.steps),
     )
 

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..files import write_text
 from . import grids, plots
 from .curves import (
     ENOUGH,
-    FINAL,
     POINTS,
     RANGES,
     interval,
@@ -18,8 +18,7 @@ from .curves import (
     rows,
     write_rows,
 )
-from .files import write_text
-from .results import RunDirectoryError
+from .results import WINDOW, RunDirectoryError
 
 
 class Published(NamedTuple):
@@ -163,7 +162,7 @@ def table(groups):
                 written.append("| " + " | ".join(map(str, cells)) + " |")
     return (
         "\n".join(written)
-        + f"\n\nFinal return: the mean of a run's last {FINAL} episodes, then the "
+        + f"\n\nFinal return: the mean of a run's last {WINDOW} episodes, then the "
         "interquartile mean over seeds. Last fifth: the same of the mean over the last fifth of a "
         f"run's steps, which swings less. Interval: of {ENOUGH} seeds or more a 95 % bootstrap "
         "interval of that mean, of fewer the least and the greatest.\n"

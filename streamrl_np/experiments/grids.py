@@ -293,7 +293,7 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
     settings : dict of str, optional
         Laid over every arm's own.
     only : str
-        A regular expression that an arm's directory must contain.
+        A regular expression that an arm's name must contain.
     quiet : bool
     known : dict of str, optional
         The runs that the directory knows: a run's name to the fingerprint of its settings.
@@ -311,10 +311,10 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
         If ``only`` matches no arm, a setting is wrong, or an arm has run with other settings.
     """
     wanted = pattern("only", only)
-    chosen = [arm for arm in find(name) if wanted.search(arm.directory(0))]
+    named = {arm_of(arm.directory(0)): arm for arm in find(name)}
+    chosen = [arm for name, arm in named.items() if wanted.search(name)]
     if not chosen:
-        names = ", ".join(arm.directory(0).removesuffix("/seed0") for arm in find(name))
-        raise SettingError(f"only must match one of {names}, got {only!r}")
+        raise SettingError(f"only must match one of {', '.join(named)}, got {only!r}")
     todo = jobs(chosen, seeds, settings)  # every setting is checked before anything is written
     settings_of = {arm_of(name): settings for name, settings in (known or {}).items()}
     for job in todo:

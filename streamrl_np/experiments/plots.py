@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..extras import require
-from .files import atomic_write
+from ..files import atomic_write
 from .results import WINDOW, moving_average
 
 DPI = 150

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..extras import require
-from .files import write_text
+from ..files import write_text
 
 WINDOW = 100  # episodes that a return is averaged over
 LOCK = ".lock"

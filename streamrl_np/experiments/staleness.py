@@ -14,8 +14,8 @@ import numpy as np
 
 from ..arrays import Views
 from ..cells import rtu
+from ..files import write_csv, write_text
 from . import configs, plots
-from .files import write_csv, write_text
 from .loop import transitions
 
 FORMS = {

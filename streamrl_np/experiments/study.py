@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cells import rtu
+from ..files import write_csv
 from ..settings import SettingError, pattern
 from . import configs, sweep
-from .files import write_csv
 from .results import RunDirectoryError, hold, read_episodes
 
 METHODS = {
@@ -328,8 +328,9 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
     began = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     failures = {}
+    batch = 4 * workers if minutes is None else workers  # all of a smaller one begin at once
     while minutes is None or time.monotonic() - began < 60 * minutes:
-        todo = [r for r in to_do(study, out, only) if job_name(*r) not in failures][: 4 * workers]
+        todo = [r for r in to_do(study, out, only) if job_name(*r) not in failures][:batch]
         if not todo:
             break
         cells = {job_name(*run): run for run in todo}

@@ -5,8 +5,8 @@ They are drawn from ``runs.csv`` alone.
 
 import numpy as np
 
+from ..files import write_text
 from . import plots
-from .files import write_text
 from .study import METHODS, SEEDS, SOLVED, STUDIES, group, implied, read
 
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..envs import flat, masked_mujoco
 from ..extras import require
+from ..files import atomic_write
 from ..settings import SettingError
-from . import files, plots, runner
+from . import plots, runner
 from .loop import episode_seed
 
 SHADES = " .:+*#@"  # of a cell of text that holds 0, 1, 2, … units
@@ -265,7 +266,7 @@ def film(player, path, steps=400, every=4):
         pictures.append(Image.fromarray(pixels).quantize(128))
     require("matplotlib.pyplot").close(figure)
     per_picture = 1000 * every * player.env.unwrapped.dt
-    files.atomic_write(
+    atomic_write(
         path,
         lambda file: pictures[0].save(
             file,

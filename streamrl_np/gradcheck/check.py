@@ -111,14 +111,18 @@ def check_problem(problem, name=None, tolerance=None, entries=256, directions=4,
     if problem.kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, got {problem.kind!r}")
     inputs = Inputs(problem.inputs, problem.f)
-    rng = np.random.default_rng([seed, STREAM])
-    for option, value, least in ("entries", entries, 1), ("directions", directions, 0):
+    for option, value, least in (
+        ("entries", entries, 1),
+        ("directions", directions, 0),
+        ("seed", seed, 0),
+    ):
         if not isinstance(value, numbers.Integral) or value < least:
             raise InputError(f"{option} must be a whole number, at least {least}, got {value!r}")
     if tolerance is None:
         tolerance = TOLERANCE.get(inputs.dtype, WIDE_TOLERANCE)
     elif not tolerance > 0:
         raise InputError(f"tolerance must be a number above 0, got {tolerance!r}")
+    rng = np.random.default_rng([seed, STREAM])
     examined = examine(problem, inputs, rng, tolerance)
     parameters, notes = (), tuple(examined.notes)
     if not examined.problems:
@@ -158,6 +162,12 @@ def examine(problem, inputs, rng, tolerance):
     if problem.kind == "gradient":
         if sum(y.size for y in ys) != 1:
             found.problem(f"only a scalar has a gradient, the function gave {shapes(ys)}")
+            return found
+        if np.iscomplexobj(ys[0]):
+            found.problem(
+                "the function is complex, and only a real one has a gradient: take .real, or say"
+                " kind='jacobian'"
+            )
             return found
         found.gs = [np.ones_like(y) for y in ys]
     if problem.kind == "jacobian" and len(ys) != 1:
@@ -236,6 +246,8 @@ def read(gradients, inputs, found):
     except InputError as error:
         found.problem(str(error))
         return []
+    if all(c is None for c in claimed):
+        found.problem("the derivative returned None: is a return missing?")
     claimed = [None if c is None else np.array(c) for c in claimed]
     for name, array, c in zip(inputs.names, inputs.arrays, claimed, strict=True):
         if c is None:

@@ -4,11 +4,12 @@ import fnmatch
 import functools
 import importlib.util
 import json
-import sys
 import time
 from pathlib import Path
 
-BAD_INPUT = 2
+from ..extras import require
+from ..files import write_text
+from ..settings import SettingError
 
 
 def add_parser(subparsers):
@@ -30,32 +31,21 @@ def add_parser(subparsers):
     return parser
 
 
-class CommandError(ValueError):
-    """The command line asks for something that is not there."""
-
-
 def main(args):
     """Check every hand-written derivative of the package and print one table.
 
     The exit code is 0 only when every check passes, 1 when one does not, 2 for bad input.
     """
-    try:
-        return run(args)
-    except CommandError as error:
-        print(f"streamrl_np gradcheck: {error}", file=sys.stderr)
-        return BAD_INPUT
-
-
-def run(args):
-    """Run the command; raises CommandError for bad input."""
     from . import registry
 
     if args.seed < 0:
-        raise CommandError(f"seed must be a whole number, at least 0, got {args.seed}")
+        raise SettingError(f"seed must be a whole number, at least 0, got {args.seed}")
     if args.json is not None and (args.json.is_dir() or not args.json.absolute().parent.is_dir()):
-        raise CommandError(f"cannot write {args.json}: there is no such directory, or it is one")
+        raise SettingError(f"cannot write {args.json}: there is no such directory, or it is one")
     if args.plots is not None and args.plots.is_file():
-        raise CommandError(f"cannot write to {args.plots}: it is a file, not a directory")
+        raise SettingError(f"cannot write to {args.plots}: it is a file, not a directory")
+    if args.plots is not None:
+        require("matplotlib")  # now, and not when all checks have run
     chosen = choose(registry.checks(), args.only)
     if args.module is None:
         reports = print_table(chosen, args.seed)
@@ -75,7 +65,7 @@ def run(args):
         with registry.swapped(name, noted):
             reports = print_table(chosen, args.seed)
         if not calls:
-            raise CommandError(f"none of these checks calls {name}: nothing is known about yours")
+            raise SettingError(f"none of these checks calls {name}: nothing is known about yours")
     for report in reports:
         if not report.ok:
             print(f"\n{report}")
@@ -99,7 +89,7 @@ def choose(checks, only):
         return checks
     chosen = {n: c for n, c in checks.items() if only in n or fnmatch.fnmatch(n, only)}
     if not chosen:
-        raise CommandError(f"--only {only} fits no check; there are: {', '.join(checks)}")
+        raise SettingError(f"--only {only} fits no check; there are: {', '.join(checks)}")
     return chosen
 
 
@@ -134,19 +124,19 @@ def load(spec, registry):
     """Load FILE.py:FUNCTION; returns (name of the built-in, function)."""
     file, colon, wanted = spec.rpartition(":")
     if not colon or not file.endswith(".py"):
-        raise CommandError(f"--module takes FILE.py:FUNCTION, got {spec!r}")
+        raise SettingError(f"--module takes FILE.py:FUNCTION, got {spec!r}")
     if not Path(file).is_file():
-        raise CommandError(f"there is no file {file}")
+        raise SettingError(f"there is no file {file}")
     name = builtin(wanted, registry)
     module_spec = importlib.util.spec_from_file_location("theirs", file)
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
-        raise CommandError(f"{file} stops with {type(error).__name__}: {error}") from error
+        raise SettingError(f"{file} stops with {type(error).__name__}: {error}") from error
     function = getattr(module, wanted.rpartition(".")[2], None)
     if not callable(function):
-        raise CommandError(f"{file} has no function {wanted.rpartition('.')[2]}")
+        raise SettingError(f"{file} has no function {wanted.rpartition('.')[2]}")
     return name, function
 
 
@@ -154,9 +144,9 @@ def builtin(wanted, registry):
     """Find the one function of the package that a name like ``linear_vjp`` means."""
     found = [n for n in registry.functions() if f".{n}".endswith(f".{wanted}")]
     if not found:
-        raise CommandError(f"the package has no function {wanted}")
+        raise SettingError(f"the package has no function {wanted}")
     if len(found) > 1:
-        raise CommandError(
+        raise SettingError(
             f"{wanted} may be any of {', '.join(found)}; say which: FILE.py:{found[0]}"
         )
     return found[0]
@@ -166,6 +156,6 @@ def write_json(path, reports):
     """Write the reports as data."""
     data = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "reports": [r.to_dict() for r in reports]}
     try:
-        path.write_text(json.dumps(data, indent=1), encoding="utf-8")
+        write_text(path, json.dumps(data, indent=1))
     except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from error
+        raise SettingError(f"cannot write {path}: {error.strerror}") from error

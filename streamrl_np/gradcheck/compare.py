@@ -18,9 +18,9 @@ import math
 
 import numpy as np
 
-from ..arrays import Views
+from ..arrays import Views, name_entry, real_size
 from . import differences, hints
-from .inputs import inner, listed_outputs
+from .inputs import inner, listed_outputs, real_dtype
 from .report import FAIL, INCONCLUSIVE, PASS, Entry, Parameter, gather, worst_of
 
 SMALL = 1e-3  # an entry this much smaller than the largest is held to that one's digits
@@ -55,20 +55,36 @@ class Loss:
             ys = listed_outputs(inputs.call(f, self.views))
             self.value = inner(gs, ys)
             self.size = float(sum(np.sum(np.abs(g * y)) for g, y in zip(gs, ys, strict=True)))
+        self.rough = differences.roughness(self.along(relative_direction(self.z)))
+        self.buffer[:] = self.z
         self.notes = ()
-        if max(y.dtype.itemsize for y in ys) < self.views.flat.itemsize:
+        if max(real_dtype(y.dtype).itemsize for y in ys) < self.views.flat.itemsize:
             self.notes = ("The function rounds what it returns; differences are less precise.",)
 
-    def slope(self, at, direction, good_enough):
-        """Differentiate along ``direction`` in the entries ``at``; returns an Estimate."""
+    def along(self, direction, at=slice(None)):
+        """Make φ(s) = L(z + s · direction), the direction being one of the entries ``at``."""
 
         def phi(s):
             self.buffer[at] = self.z[at] + s * direction
             return inner(self.gs, listed_outputs(self.inputs.call(self.f, self.views)))
 
-        estimate = differences.derivative(phi, good_enough, self.size)
+        return phi
+
+    def slope(self, at, direction, good_enough):
+        """Differentiate along ``direction`` in the entries ``at``; returns an Estimate."""
+        phi = self.along(direction, at)
+        estimate = differences.derivative(phi, good_enough, self.size, self.rough)
         self.buffer[at] = self.z[at]
         return estimate
+
+
+def relative_direction(z):
+    """Draw a direction in which every entry moves by about its own size, or all by 1 if all are 0.
+
+    The draw is always the same.
+    """
+    sizes = np.abs(z) if z.any() else np.ones_like(z)
+    return sizes * np.random.default_rng(0).uniform(0.5, 1.5, z.size).astype(z.dtype)
 
 
 def make_loss(f, inputs, gs):
@@ -136,7 +152,7 @@ def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions
     for name, array, claim in zip(inputs.names, inputs.arrays, examined.claimed, strict=True):
         if claim is not None:
             targets.append(Target(name, array, claim, start, entries, rng))
-        start += array.size * (2 if np.iscomplexobj(array) else 1)
+        start += real_size(array)
     for target in targets:
         measure(loss, target, tolerance)
     floor = 1e-6 * max([loss.size, *(float(t.peak()) for t in targets)])
@@ -150,7 +166,10 @@ def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions
         if not failing and gather(e.verdict for e in lines) == FAIL:
             located = locate(loss, target, floor, tolerance)
         verdict = gather(e.verdict for e in found + lines)
-        if located:
+        tiny = verdict == PASS and too_small(target, floor, tolerance)
+        if tiny:
+            verdict, advice = INCONCLUSIVE, (tiny,)
+        elif located:
             words = "the sampled entries are right; halving the input led to "
             advice = (words + located[0].name,)
         elif verdict == FAIL:
@@ -161,6 +180,18 @@ def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions
         worst = worst_of(found + lines + located)
         parameters.append(Parameter(target.name, *sizes, worst, verdict, advice))
     return tuple(parameters)
+
+
+def too_small(target, floor, tolerance):
+    """Say that a gradient is too small for any mistake in it to show; empty if it is not."""
+    largest = max(np.max(np.abs(target.claimed), initial=0), target.peak())
+    nothing = not target.claimed.any() and np.all(np.abs(target.expected) <= target.uncertainty)
+    if nothing or largest > tolerance * floor:
+        return ""
+    return (
+        f"the gradient, {float(largest):.1e} at most, is too small beside the function's value:"
+        " no error in it would show. Check at another point, or without what adds to it."
+    )
 
 
 def measure(loss, target, tolerance):
@@ -182,7 +213,7 @@ def judge(target, floor, tolerance):
     target.scale = np.fmax(sizes, smallest)
     t = target
     rows = zip(t.claimed, t.expected, t.uncertainty, t.jump, t.scale, strict=True)
-    names = [name_entry(t, at) for at in t.at]
+    names = [name_entry(t.name, t.claim, at) for at in t.at]
     return [entry(name, *row, tolerance) for name, row in zip(names, rows, strict=True)]
 
 
@@ -206,14 +237,6 @@ def entry(name, claimed, expected, uncertainty, jump, scale, tolerance):
         verdict = FAIL if error > tolerance + 3 * doubt else INCONCLUSIVE
     numbers = map(float, (claimed, expected, uncertainty, error))
     return Entry(name, *numbers, verdict)
-
-
-def name_entry(target, index):
-    """Name a real entry of an input: ``B[3, 7].imag``."""
-    part = (".imag" if index % 2 else ".real") if target.complex else ""
-    index = index // 2 if target.complex else index
-    where = ", ".join(map(str, np.unravel_index(index, target.shape)))
-    return f"{target.name}[{where}]{part}" if where else f"{target.name}{part}"
 
 
 def look_along(loss, target, floor, tolerance, directions, rng):
@@ -250,7 +273,7 @@ def locate(loss, target, floor, tolerance):
             offs.append(abs(line.claimed - line.expected) * math.sqrt(half.size))
         at = halves(at)[int(np.argmax(offs))]
     found = along(loss, target, at, np.ones(1), floor, tolerance, "")
-    return [dataclasses.replace(found, name=name_entry(target, at[0]))]
+    return [dataclasses.replace(found, name=name_entry(target.name, target.claim, at[0]))]
 
 
 def halves(at):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..arrays import Views
+from ..arrays import Views, real_size
 from . import catalogue, compare, sequence
 from .check import STREAM, examine
 from .differences import LEVELS, extrapolate
@@ -52,7 +52,7 @@ def v_curve(problem, seed=0, entries=6, steps=STEPS):
     curves, start = {}, 0
     for name, array, claim in zip(inputs.names, inputs.arrays, examined.claimed, strict=True):
         if claim is None:
-            start += array.size * (2 if np.iscomplexobj(array) else 1)
+            start += real_size(array)
             continue
         target = compare.Target(name, array, claim, start, 2 * entries, rng)
         largest = np.argsort(-np.abs(target.claimed))[:entries]

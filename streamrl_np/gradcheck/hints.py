@@ -50,7 +50,7 @@ def elements(target, real):
 def like(a, b):
     """Tell whether two arrays are the same but for rounding."""
     size = max(np.max(np.abs(a), initial=0), np.max(np.abs(b), initial=0))
-    return size > 0 and np.max(np.abs(a - b), initial=0) <= LIKE * size
+    return 0 < size < np.inf and np.max(np.abs(a - b), initial=0) <= LIKE * size
 
 
 def suspects(target, problem, inputs, examined, claimed):

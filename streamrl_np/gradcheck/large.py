@@ -9,6 +9,7 @@ resets, entry by entry, and with differences along random directions.
 
 import numpy as np
 
+from ..arrays import name_entry
 from . import differences, sequence
 from .check import examine
 from .inputs import Inputs
@@ -55,16 +56,16 @@ def judge(name, claimed, expected):
     scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), SMALL * np.max(np.abs(b)))
     error = np.nan_to_num(np.abs(a - b) / scale, nan=np.inf)  # (eq. G6)
     i = int(np.argmax(error))
-    where = np.unravel_index(i // (2 if np.iscomplexobj(claimed) else 1), claimed.shape)
     verdict = PASS if error[i] <= EXACT else FAIL
     numbers = float(a[i]), float(b[i]), 0.0, float(error[i])
-    worst = Entry(f"{name}[{', '.join(map(str, where))}]", *numbers, verdict)
+    worst = Entry(name_entry(name, claimed, i), *numbers, verdict)
     return Parameter(name, claimed.shape, a.size, a.size, 0, worst, verdict)
 
 
 def real(array):
-    """Lay an array out as real numbers."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.float64)
+    """Lay an array out as real numbers, in float64."""
+    wide = np.complex128 if np.iscomplexobj(array) else np.float64
+    return np.ascontiguousarray(array, wide).reshape(-1).view(np.float64)
 
 
 def look_along(s, gradient, rng):
@@ -97,16 +98,17 @@ def single_precision(problem, rng):
         inputs.listed(inputs.call(examined.pull, inputs.native(), *g))
         for inputs, g in ((low, examined.gs), (high, gs))
     )
-    peak = max(np.max(np.abs(f), initial=0) for f in fine if f is not None)
+    peak = max((np.max(np.abs(f), initial=0) for f in fine if f is not None), default=0.0)
     found = []
     for name, a, b in zip(low.names, rough, fine, strict=True):
         if b is None:
             continue
-        a, b = np.asarray(a), np.asarray(b)
-        scale = max(np.max(np.abs(b), initial=0), SMALL * peak, np.finfo(float).tiny)
-        at = np.unravel_index(np.argmax(np.abs(a - b)), b.shape)
-        error = float(np.abs(a - b)[at] / scale)
+        wide = np.asarray(b)
+        a, b = real(a), real(b)
+        scale = max(np.max(np.abs(wide), initial=0), SMALL * peak, np.finfo(float).tiny)
+        i = int(np.argmax(np.abs(a - b)))
+        error = float(abs(a[i] - b[i]) / scale)
         verdict = PASS if error <= SINGLE else FAIL
-        where = f"{name}[{', '.join(map(str, at))}] in float32"
-        found.append(Entry(where, float(a[at].real), float(b[at].real), 0.0, error, verdict))
+        where = f"{name_entry(name, wide, i)} in float32"
+        found.append(Entry(where, float(a[i]), float(b[i]), 0.0, error, verdict))
     return worst_of(found)

@@ -188,7 +188,8 @@ def unrolled_problem(name, n=3, d=3, steps=5, m=2):
         layout = {"p": p.layout, "x": (steps, m, d)}
         remembers = "h" in cell.state_layout(n, d)
         if remembers:
-            layout["h"] = Complex((m, n)) if np.iscomplexobj(p["B"]) else (m, n)
+            h = cell.state_layout(n, d)["h"]
+            layout["h"] = Complex((m, n)) if isinstance(h, Complex) else (m, n)
         inputs = Views(layout)
         inputs.flat[:] = rng.normal(size=inputs.flat.size)
         inputs.p.flat[:] = p.flat

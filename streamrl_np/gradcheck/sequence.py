@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Views
+from ..arrays import Views, real_size
 from ..cells import CELLS
 from . import differences, twins
 from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, worst_of
@@ -256,9 +256,8 @@ def columns(p):
     """List the parameters with the columns of a (T, N) array that are theirs."""
     start = 0
     for name, array in p.items():
-        size = array.size * (2 if np.iscomplexobj(array) else 1)
-        yield name, slice(start, start + size)
-        start += size
+        yield name, slice(start, start + real_size(array))
+        start += real_size(array)
 
 
 def scales(expected, p):
