@@ -27,6 +27,7 @@ MEASURED = {
     "GRU, dense RTRL": ("gru", DENSE_WIDTHS),
 }
 FITTED = 5  # the widest ones; at width 128 the fixed cost of a call is half of a linear cell's time
+STYLES = "-", "-", "--", ":"  # the second and the third lie one on the other
 
 
 class Cost(NamedTuple):
@@ -139,13 +140,14 @@ def draw(costs, fits, path):
     for axes, field, unit in zip(
         grid, ("microseconds", "kilobytes"), ("time of a step, µs", "memory, kB"), strict=True
     ):
-        for label, colour in zip(fits, plots.COLOURS, strict=False):
+        for label, colour, style in zip(fits, plots.COLOURS, STYLES, strict=False):
             rows = [cost for cost in costs if cost.cell == label]
             fit = fits[label][0 if field == "microseconds" else 2]
             axes.loglog(
                 [r.width for r in rows],
                 [getattr(r, field) for r in rows],
-                "o-",
+                "o",
+                ls=style,
                 ms=3,
                 color=colour,
                 label=f"{label}: width^{fit:.1f}",

@@ -149,10 +149,12 @@ def draw_v_curves(curves, title, path):
     figure, panels = plots.new_grid(len(curves), columns=3)
     for axes, (name, methods) in zip(panels, curves.items(), strict=True):
         axes.set_prop_cycle(color=plots.COLOURS)
-        for method, errors in methods.items():
-            axes.loglog(STEPS, np.fmax(errors, 1e-20), label=METHODS[method])
+        lines = {
+            METHODS[method]: axes.loglog(STEPS, np.fmax(errors, 1e-20))[0]
+            for method, errors in methods.items()
+        }
         axes.set(title=name, xlabel="step", ylabel="error of the difference", ylim=(1e-18, 3))
-    panels[0].legend(fontsize=6)
+    plots.legend_below(figure, lines)
     figure.suptitle(title, fontsize=10)
     plots.save_figure(figure, path)
 
