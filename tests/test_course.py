@@ -344,6 +344,60 @@ def test_the_librarys_own_function_earns_nothing():
     assert "is yours to write" in results["linear"].lines[0]
 
 
+BY_VJP = """
+def vjp(p, state, cache, gy, grad):
+    G = rtu.features_vjp(gy, cache.y)
+    grad.flat[:] = 0
+    rows = {k: state[k][None] for k in ("S_nu", "S_theta", "S_B")}
+    rtu.sensitivity_vjp(rows, G[None], grad)
+    return ((cache.gates.gamma * G.conj()) @ p.B).real
+"""
+BY_SUSPECTS = """
+def bptt(p, xs, gys, grad):
+    from streamrl_np.gradcheck import suspects
+    grad.flat[:] = suspects.rtu_sum(p, xs, gys, (0,), None).flat
+"""
+BY_TWINS = BY_SUSPECTS.replace("suspects\n", "twins\n").replace("suspects.rtu_sum", "twins.any")
+BY_LAYERS = """
+def log_prob_gradient(logits, action):
+    return layers.log_softmax_vjp(np.eye(len(logits))[action], layers.log_softmax(logits))
+"""
+BY_SOFTMAX = """
+def entropy_gradient(logits):
+    logs = layers.log_softmax(logits)
+    return layers.softmax_vjp(-(logs + 1), np.exp(logs))
+"""
+
+
+@pytest.mark.parametrize(
+    "name, task, source, words",
+    [
+        ("a3", "vjp", BY_VJP, "cells.rtu.sensitivity_vjp is yours to write"),
+        ("a3", "bptt", BY_SUSPECTS, "cannot import name 'suspects'"),
+        ("a3", "bptt", BY_TWINS, "cannot import name 'twins'"),
+        ("a4", "log_prob_gradient", BY_LAYERS, "layers.log_softmax_vjp is yours to write"),
+        ("a4", "entropy_gradient", BY_SOFTMAX, "layers.softmax_vjp is yours to write"),
+    ],
+)
+def test_the_same_derivative_by_another_way_earns_nothing(name, task, source, words):
+    cells = [*cells_of("solutions", name), (999, source)]
+    results, _ = judge_cells(name, cells, only=(task,))
+    assert results[task].points == 0
+    assert words in results[task].lines[0]
+
+
+def test_a_check_without_walls_sees_no_more_packages_than_the_grader():
+    cells = [*cells_of("solutions", "a1"), (999, "import pytest")]
+    _, errors = judge_cells("a1", cells, isolated=False, only=("linear",))
+    assert len(errors) == 1 and "while grading there are only NumPy and streamrl_np" in errors[0]
+
+
+def test_broken_frames_are_wire_errors():
+    for structure in b'{"dict": []}', b'{"array": "(,)f8", "shape": [1]}', b"[", b"\xff":
+        with pytest.raises(wire.WireError):
+            wire.decode(structure, b"")
+
+
 def probe(code, isolated=True):
     """Run code in the box and bring back the text that it leaves in ``found``."""
     with walls.make_box(()) as box:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -90,7 +91,7 @@ MISTAKES = {
     "perfect": (notebook(), FULL, "Right."),
     "perfect_in_a_folder": (notebook(), FULL, "Right."),
     "empty": ("", 0, "the file is empty"),
-    "fifty_megabytes": ("x" * 50_000_000, 0, "the file has 50 MB"),
+    "sixty_megabytes": ("x" * 60_000_000, 0, "the file has 60 MB"),
     "broken_json": (notebook()[:-20], 0, "its JSON is broken"),
     "deep_json": ("[" * 200_000, 0, "its JSON is broken"),
     "not_a_notebook": ("[1, 2]", 0, "it has no list of cells"),
@@ -399,6 +400,7 @@ def graded(tmp_path_factory):
     write(submissions / "__MACOSX" / "._a1.ipynb", "x")
     write(submissions / "CAPITALS.IPYNB", notebook())
     write(submissions / "twice.py", python)
+    write(submissions / "SHOUTED.PY", python)
     (submissions / "twice").mkdir()
     write(submissions / "notes.zip", "x")
     write(submissions / "a+b.py", python)
@@ -447,6 +449,7 @@ def test_right_score_and_a_useful_line(graded, name):
         ("'=cmd", FULL, "Right."),
         ("from_a_mac", FULL, "Right."),
         ("CAPITALS", FULL, "Right."),
+        ("SHOUTED", FULL, "Right."),
         ("twice.py", FULL, "Right."),
     ],
 )
@@ -454,7 +457,7 @@ def test_other_files(graded, name, points, words):
     rows, pages, *_ = graded
     assert int(rows[name]["points"]) == points
     student = name.removeprefix("'")
-    (page,) = (text for text in pages.values() if f"Student: {student}\n" in text)
+    (page,) = (text for text in pages.values() if f"Student: `{student}`\n" in text)
     assert words in page
 
 
@@ -480,10 +483,33 @@ def test_what_is_no_submission_is_named(graded):
 
 def test_two_names_that_look_alike_get_a_page_each(graded):
     _, pages, *_ = graded
-    alike = [
-        text for text in pages.values() if "Student: a+b\n" in text or "Student: a=b\n" in text
-    ]
+    alike = [text for text in pages.values() if re.search("Student: `a[+=]b`\n", text)]
     assert len(alike) == 2 and sum("**12 of 12 points**" in text for text in alike) == 1
+
+
+def test_every_file_is_found_under_a_name_of_its_own(tmp_path):
+    for name in "ada.ipynb", "ada.py", "ada.ipynb.ipynb":
+        write(tmp_path / name, "x")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "bob.ipynb")  # to read it would take for ever
+    found, ignored = grade.find_submissions(tmp_path)
+    assert {p.name for p in found.values()} == {"ada.ipynb", "ada.py", "ada.ipynb.ipynb"}
+    assert ignored in ([], ["bob.ipynb"])
+
+
+def test_what_student_code_says_is_no_markup():
+    forged = "x\n\n# a1: Layers\n\n**12 of 12** ![p](http://x.y/z.png) <b> ``` `"
+    line = grade.verbatim(forged)
+    assert line == "```` x # a1: Layers **12 of 12** ![p](http://x.y/z.png) <b> ``` ` ````"
+    assert grade.verbatim("z *= 2") == "`z *= 2`"
+
+
+def test_a_page_of_an_earlier_run_goes_when_its_submission_does(tmp_path):
+    sheet, records = ASSIGNMENTS["a1"], [grade.Record("ada", "", 0, grade.GRADED)]
+    grade.write_feedback(tmp_path, sheet, [*records, grade.Record("bob", "", 0, grade.GRADED)])
+    (tmp_path / "notes.md").write_text("mine")
+    grade.write_feedback(tmp_path, sheet, records)
+    assert {p.name for p in tmp_path.iterdir()} == {"ada.md", "notes.md"}
 
 
 def test_grades_overwrite_nothing_that_is_not_theirs(graded, tmp_path):

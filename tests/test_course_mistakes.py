@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from course_help import why_no_isolation
+from course_help import cells_of, judge_cells, why_no_isolation
 
 from streamrl_np import course
 from streamrl_np.cells import mingru
@@ -251,6 +251,16 @@ A4 = {
         "update remembers",
         "h and S are not: agent.reset()",
     ),
+    "the_other_half": (
+        ("update", "agent.reset()", "agent.actor.reset(); agent.critic.reset()"),
+        "update remembers",
+        "the traces are not: agent.reset()",
+    ),
+    "only_cut_off": (
+        ("update", "terminated or truncated", "truncated"),
+        "update remembers",
+        "the episode ends with a termination too: reset",
+    ),
     "one_network_rests": (
         ("update", "agent.optimizer_v.step(agent.critic.p.flat, agent.z_v.flat, delta)", "pass"),
         "update remembers",
@@ -469,3 +479,130 @@ def test_a_right_cell_with_a_corner_is_never_wrong():
     exec(source, names)
     outcomes = [course.check("a6", seed=seed, namespace=names) for seed in (30, 55, 69)]
     assert all(outcomes)
+
+
+NO_BOUND = """
+def obgd_step(w, z, delta, alpha, kappa):
+    w += alpha * delta * z
+    return alpha
+"""
+NOT_IN_PLACE = """
+def accumulate(z, gradient, decay):
+    z = decay * z + gradient
+    return z
+"""
+CHANGES_GATES = """
+def immediate_jacobian(gates, h_prev, Bx):
+    nu, theta, lam, gamma = gates
+    by_nu = nu * np.exp(-2 * nu) / gamma
+    J_theta = 1j * theta * lam * h_prev
+    lam *= -nu
+    return lam * h_prev + by_nu * Bx, J_theta
+"""
+INLINE = """
+def advance(p, state, x, mode):
+    g = gates(p)
+    h_prev, Bx = state.h.copy(), p.B @ x
+    by_nu = g.nu * np.exp(-2 * g.nu) / g.gamma
+    J_nu, J_theta = -g.nu * g.lam * h_prev + by_nu * Bx, 1j * g.theta * g.lam * h_prev
+    state.h[:] = g.lam * h_prev + g.gamma * Bx
+    if mode != "frozen":
+        carry = g.lam if mode == "rtrl" else 0 * g.lam
+        state.S_nu[:] = carry * state.S_nu + J_nu
+        state.S_theta[:] = carry * state.S_theta + J_theta
+        state.S_B[:] = carry[:, None] * state.S_B + g.gamma[:, None] * x
+    return rtu.Cache(g, x, h_prev, rtu.features(state.h))
+"""
+COMMA = """
+def log_prob_gradient(logits, action):
+    g = -layers.softmax(logits)
+    g[action] += 1
+    return g,
+"""
+
+
+@pytest.mark.parametrize(
+    "name, task, source, words",
+    [
+        ("a2", "obgd_step", NO_BOUND, "a known mistake: this is α alone: where is the bound?"),
+        ("a2", "td_lambda", NOT_IN_PLACE, "has not moved: do accumulate and obgd_step change"),
+        ("a3", "immediate_jacobian", CHANGES_GATES, "changes its argument gates in place"),
+        ("a3", "advance", INLINE, "call immediate_jacobian(gates, h_prev, Bx)"),
+        ("a4", "log_prob_gradient", COMMA, "log_prob_gradient is 1 values; one array of shape"),
+    ],
+)
+def test_the_line_is_true_whatever_the_draw(name, task, source, words):
+    cells = [*cells_of("solutions", name), (999, source)]
+    for seed in range(12):
+        results, errors = judge_cells(name, cells, isolated=False, seed=seed, only=(task,))
+        assert not errors and words in results[task].lines[0], (seed, results[task].lines)
+
+
+NO_PARAMETER = """
+class Cache(NamedTuple):
+    y: np.ndarray
+    x: np.ndarray
+
+
+def fixed(n, d):
+    return np.random.default_rng(5).normal(size=(n, d))
+
+
+def layout(n, d):
+    return {"r": (n,)}
+
+
+def state_layout(n, d, mode):
+    return {"h": (n,)}
+
+
+def feature_count(n):
+    return PER_UNIT * n
+
+
+def init(rng, n, d, config):
+    return {"r": rng.uniform(config.r_min, config.r_max, n)}
+
+
+def retention(p):
+    return p.r
+
+
+def peek(p, state, x):
+    kept = np.linspace(0.6, 0.9, len(p.r))
+    return kept * state.h + np.tanh(fixed(len(p.r), len(x)) @ x)
+
+
+def advance(p, state, x, mode):
+    state.h[:] = peek(p, state, x)
+    return Cache(state.h.copy(), x.copy())
+
+
+def vjp(p, state, cache, gy, grad):
+    grad.flat[:] = 0
+    W = fixed(len(p.r), len(cache.x))
+    return (gy * (1 - np.tanh(W @ cache.x) ** 2)) @ W
+"""
+
+
+def test_a_cell_without_a_parameter_that_matters_has_no_gradient_to_be_right():
+    cells = [*cells_of("solutions", "a6"), (999, NO_PARAMETER)]
+    results, errors = judge_cells("a6", cells, isolated=False)
+    assert not errors and results["gradient"].points == 0
+    assert "y does not depend on the parameter r" in results["gradient"].lines[0]
+
+
+def test_a_cell_of_the_library_is_known_in_another_order_too():
+    order = '{"W_u": (n, d), "b_u": (n,), "W_c": (n, d), "b_c": (n,)}'
+    assert COPIED.count(order) == 1
+    other = COPIED.replace(order, '{"b_c": (n,), "W_c": (n, d), "W_u": (n, d), "b_u": (n,)}')
+    results, _ = judge_cells("a6", [(1, other)], isolated=False, only=("interface",))
+    assert "this is the library's mingru" in results["interface"].lines[0]
+
+
+def test_a_cell_that_changes_its_input_is_told_so():
+    changed = COPIED.replace(
+        "def advance(p, state, x, mode):", "def advance(p, state, x, mode):\n    x *= 2", 1
+    )
+    results, _ = judge_cells("a6", [(1, changed)], isolated=False, only=("interface",))
+    assert "x is changed in place" in results["interface"].lines[0]

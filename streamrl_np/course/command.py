@@ -82,6 +82,7 @@ def check_command(args):
         raise sources.CourseError(f"there is no file {args.file}")
     if args.seed < 0:
         raise sources.CourseError(f"seed must be at least 0, got {args.seed}")
+    notebook.read_submission(args.file)  # says what is wrong with the file, if it is none
     name, variant = notebook.origin(args.file)
     if name not in (None, assignment.name):
         raise sources.CourseError(f"{args.file} is a notebook of {name}, not of {assignment.name}")

@@ -9,7 +9,6 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
-import html
 import json
 import multiprocessing
 import os
@@ -76,7 +75,7 @@ def find_submissions(directory):
     entries = [p for p in sorted(directory.iterdir()) if not p.name.startswith(".")]
     files = [p for p in entries if is_submission(p)]
     folders = [p for p in entries if p.is_dir() and not p.is_symlink() and p.name != "__MACOSX"]
-    names = [p.stem for p in files] + [p.name for p in folders]
+    names = [name for p in files for name in {p.stem, p.name}] + [p.name for p in folders]
     found = {p.stem if names.count(p.stem) == 1 else p.name: p for p in files}
     for folder in folders:
         inside = handed_in(folder)
@@ -88,7 +87,7 @@ def find_submissions(directory):
 
 def is_submission(path):
     """Whether a path is a notebook or a Python file, by its name."""
-    return path.suffix.lower() in KINDS and not path.is_dir()
+    return path.suffix.lower() in KINDS and (path.is_file() or path.is_symlink())
 
 
 def handed_in(folder):
@@ -320,6 +319,9 @@ def harmless(text):
 def write_feedback(directory, assignment, records):
     """Write a page a student: points, and what is wrong in words."""
     directory.mkdir(parents=True, exist_ok=True)
+    for page in directory.glob("*.md"):  # of an earlier run; one may be of no submission any more
+        if page.read_text(encoding="utf-8", errors="replace").startswith(title(assignment) + "\n"):
+            page.unlink()
     for record in records:
         name = re.sub(r"[^\w.@ -]", "_", record.student)
         if name != record.student:  # two may come to the same
@@ -331,22 +333,30 @@ def write_feedback(directory, assignment, records):
 
 def feedback(assignment, record):
     """Write one student's page."""
-    lines = [f"# {assignment.name}: {assignment.title}", "", f"Student: {safe(record.student)}", ""]
+    lines = [title(assignment), "", f"Student: {verbatim(record.student)}", ""]
     if record.status != GRADED:
         reason = "The grader could not decide; this says nothing about your work."
         return "\n".join([*lines, "Not graded yet. " + reason, ""])
     lines += [f"**{record.points} of {assignment.points} points**", ""]
     if record.errors:
-        lines += ["While your cells ran:", "", *(f"- {safe(e)}" for e in record.errors), ""]
+        lines += ["While your cells ran:", "", *(f"- {verbatim(e)}" for e in record.errors), ""]
     for result in record.results:
         lines.append(f"## {result.task}: {result.points} of {result.of}")
-        lines += ["", *([f"- {safe(line)}" for line in result.lines] or ["Right."]), ""]
+        lines += ["", *([f"- {verbatim(line)}" for line in result.lines] or ["Right."]), ""]
     for task in assignment.tasks:
         if task.judge is None:
             lines += [f"## {task.name}: of {task.points}", "", "A person reads this.", ""]
     return "\n".join(lines)
 
 
-def safe(text):
-    """Keep what student code wrote from being markup."""
-    return html.escape(text, quote=False)
+def title(assignment):
+    """Give the first line of a page."""
+    return f"# {assignment.name}: {assignment.title}"
+
+
+def verbatim(text):
+    """Write one line as code, so that nothing that student code may have said is markup."""
+    text = " ".join(text.split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{pad}{text}{pad}{fence}"

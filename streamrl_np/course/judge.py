@@ -50,9 +50,9 @@ def values(what, got, expected, factors=None, suspects=None):
     got, expected = got.astype(kind), expected.astype(kind)
     if close(got, expected):
         return []
-    for words, array in (suspects or {}).items():
-        if close(got, array):
-            return [f"{what}: these are the numbers of a known mistake: {words}"]
+    known = [words for words, array in (suspects or {}).items() if close(got, array)]
+    if known:  # on some numbers two mistakes come to the same
+        return [f"{what}: these are the numbers of a known mistake: {'; or: '.join(known)}"]
     if expected.size == 1:
         return [f"{what} is {beside(got.item(), expected.item(), 'right')}"]
     shape = expected.shape

@@ -9,7 +9,7 @@ import ast
 import json
 import re
 
-MOST_BYTES = 5_000_000
+MOST_BYTES = 50_000_000  # figures among the outputs take room
 MOST_CELL = 50_000  # characters
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 TEXT_STUB = "YOUR ANSWER HERE"
@@ -53,13 +53,18 @@ def read_submission(path):
         raise NotebookError(f"the file is not text in UTF-8 ({type(error).__name__})") from None
     if not text.strip():
         raise NotebookError("the file is empty: was the notebook saved?")
-    cells = python_cells(text) if path.suffix == ".py" else notebook_cells(text)
+    cells = python_cells(text) if is_python(path) else notebook_cells(text)
     if not cells:
         raise NotebookError("there is no code in it")
     large = [number for number, source in cells if len(source) > MOST_CELL]
     if large:
         raise NotebookError(f"cell {large[0]} has more than {MOST_CELL} characters")
     return cells
+
+
+def is_python(path):
+    """Whether a file is Python, by its name, and not a notebook."""
+    return path.suffix.lower() == ".py"
 
 
 def python_cells(text):
@@ -83,7 +88,7 @@ def origin(path):
     tuple of str or None, int or None
         None for what it does not say.
     """
-    if path.suffix == ".py":
+    if is_python(path):
         return None, None
     notes = parse(path.read_text(encoding="utf-8-sig")).get("metadata")
     notes = notes.get("streamrl_np") if isinstance(notes, dict) else None

@@ -6,6 +6,7 @@ kill it. What comes back is numbers of a known shape or a line for the student.
 
 import contextlib
 import os
+import pathlib
 import queue
 import shutil
 import signal
@@ -81,7 +82,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
-                env=with_numpy_path(environment, isolated),
+                env=environment | {"STREAMRL_NP_NUMPY": self.numpy_path()},
                 cwd=self.home.name if self.home else None,
                 pass_fds=pipes,
                 start_new_session=True,
@@ -100,6 +101,19 @@ class Worker:
             self.stop()
             why = f"the student's process does not start ({words or hello})"
             raise BrokenEnvironment(MISSING.format(why=why) if isolated else why)
+
+    def numpy_path(self):
+        """Find where NumPy is when no box shows it: a directory of links to it and nothing else."""
+        if self.home is None:
+            return ""
+        links = pathlib.Path(self.home.name) / "numpy"
+        try:
+            links.mkdir()
+            for path in walls.numpy_parts():
+                (links / path.name).symlink_to(path)
+        except OSError:  # no links on this system
+            return str(walls.numpy_parts()[0].parent)
+        return str(links)
 
     def listen(self):
         """Read frames until the process is gone."""
@@ -160,12 +174,6 @@ class Worker:
         if self.home:
             self.home.cleanup()
             self.home = None
-
-
-def with_numpy_path(environment, isolated):
-    """Tell the process where NumPy is when no box shows it."""
-    path = "" if isolated else str(walls.numpy_parts()[0].parent)
-    return environment | {"STREAMRL_NP_NUMPY": path}
 
 
 def how_it_ended(code):
@@ -263,7 +271,7 @@ class Session:
             self.worker = None
             raise Mistake(f"your code stops the process: {death}") from None
         if isinstance(reply, dict) and "mistake" in reply:
-            raise Mistake(str(reply["mistake"])[:500])
+            raise Mistake(" ".join(str(reply["mistake"]).split())[:500])
         if not fits(reply, REPLIES.get(harness)):
             raise Mistake("what came back is no reply of the grader's own code: was it changed?")
         return reply
@@ -315,4 +323,4 @@ def lines_in(reply):
     errors = reply.get("errors", ()) if isinstance(reply, dict) else ()
     mistake = reply.get("mistake") if isinstance(reply, dict) else None
     errors = errors if isinstance(errors, tuple) else ()
-    return [str(e)[:500] for e in (*errors, *([mistake] if mistake else ()))]
+    return [" ".join(str(e).split())[:500] for e in (*errors, *([mistake] if mistake else ()))]

@@ -22,7 +22,9 @@ from . import seccomp
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 ROOMS = ("arrays", "layers", "cells", "networks", "policies", "optimizers", "agents", "settings")
-OTHERS = ("extras", "gradcheck", "__init__")
+OTHERS = ("extras", "__init__")
+# what checks a function of one's own; the rest of the checker holds answers
+CHECKER = ("__init__", "check", "compare", "differences", "hints", "inputs", "report")
 FILTER = "{seccomp}"  # where the number of the filter's pipe goes
 
 
@@ -56,6 +58,9 @@ def fill_box(box, withheld):
         else:
             target.mkdir(exist_ok=True)
             shutil.copy(source.with_suffix(".py"), target)
+    (target / "gradcheck").mkdir()
+    for module in CHECKER:
+        shutil.copy(PACKAGE / "gradcheck" / f"{module}.py", target / "gradcheck")
     shutil.copytree(PACKAGE / "course" / "box", target / "course" / "box", ignore=ignore)
     shutil.copy(PACKAGE / "course" / "swapping.py", target / "course")
     (target / "course" / "__init__.py").write_text(QUIET_COURSE)

@@ -149,8 +149,7 @@ def advance(ask, rng, c):
     n, d, p = make(rng)
     for mode in cells.MODES:
         state = Views(rtu.state_layout(n, d))
-        if mode == "frozen":  # what must stay must be something
-            state.flat[:] = rng.normal(size=state.flat.size)
+        state.flat[:] = rng.normal(size=state.flat.size)  # from zeros a step may change nothing
         for t in range(3):
             x, before = rng.normal(size=d), state.copy()
             with in_library(c), swap(rtu, immediate_jacobian=harness.made_up_step):
@@ -171,7 +170,8 @@ def advance(ask, rng, c):
             }
             lines = judge.values(f"{where} h", theirs.h, state.h, suspects=suspects)
             if mode != "frozen":
-                lines += compare_sensitivities(where, theirs, state, before, cache, Bx)
+                own = step_derivatives(g, before.h, Bx, c["power"])
+                lines += compare_sensitivities(where, theirs, state, before, cache, Bx, own)
             suspects = {"the features of the old h": rtu.features(before.h)}
             lines += judge.values(f"{where} y", y, cache.y, suspects=suspects)
             lines += judge.values(
@@ -185,11 +185,12 @@ def advance(ask, rng, c):
     return []
 
 
-def compare_sensitivities(where, theirs, state, before, cache, Bx):
-    """Compare S_ν, S_θ and S_B after a step."""
+def compare_sensitivities(where, theirs, state, before, cache, Bx, own):
+    """Compare S_ν, S_θ and S_B after a step; ``own`` are the true J_ν and J_θ, not those given."""
     factors, lines = {"γ": cache.gates.gamma, "λ": cache.gates.lam}, []
     late = harness.made_up_step(cache.gates, state.h, Bx)
-    for name, J_late in zip(("S_nu", "S_theta", "S_B"), (*late, None), strict=True):
+    columns = ("S_nu", "S_theta", "S_B"), (*late, None), (*own, None)
+    for name, J_late, J_own in zip(*columns, strict=True):
         if np.array_equal(theirs[name], before[name]):
             lines += [f"{where} {name} is as it was: write into it, state.{name}[:] = …"]
             continue
@@ -205,6 +206,7 @@ def compare_sensitivities(where, theirs, state, before, cache, Bx):
             suspects |= {
                 "J is that of the new h: it wants the old one": past + J_late,
                 "J is that of the new h, and λ S is left out": J_late,
+                "J is worked out here: call immediate_jacobian(gates, h_prev, Bx)": past + J_own,
             }
         suspects |= {
             "λ S is left out: this is J alone": state[name] - past,
@@ -368,7 +370,15 @@ SHEET = Assignment(
     ),
     tuple(
         f"cells.rtu.{name}"
-        for name in ("gates", "hidden", "immediate_jacobian", "advance", "vjp", "unroll_vjp")
+        for name in (
+            "gates",
+            "hidden",
+            "immediate_jacobian",
+            "advance",
+            "vjp",
+            "unroll_vjp",
+            "sensitivity_vjp",
+        )
     ),
     CONSTANTS,
 )

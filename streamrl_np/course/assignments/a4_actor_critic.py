@@ -10,6 +10,7 @@ from ...optimizers import accumulate
 from ...policies import Categorical
 from .. import judge
 from ..box import harness
+from ..box.student import Mistake
 from ..tasks import Assignment, Task
 
 CONSTANTS = {"temperature": ("1.0", ("0.5", "0.8", "1.5", "2.0"))}
@@ -50,7 +51,7 @@ def log_prob_gradient(ask, rng, c):
     return judge.gradient(
         "log_prob_gradient",
         log_prob,
-        lambda g, logits: scaled(g, ask("plain", "log_prob_gradient", logits, a)),
+        lambda g, logits: g * asked(ask, logits, "log_prob_gradient", logits, a),
         {"logits": x},
         suspects={
             "π − one-hot(a) goes down, not up": downwards,
@@ -60,9 +61,13 @@ def log_prob_gradient(ask, rng, c):
     )
 
 
-def scaled(g, gradient):
-    """Multiply a gradient by g, if it is one."""
-    return gradient * g if isinstance(gradient, np.ndarray) else gradient
+def asked(ask, like, name, *args):
+    """Ask a function of the student's for an array like another, or raise Mistake."""
+    got = ask("plain", name, *args)
+    wrong = judge.unfit(name, got, like)
+    if wrong:
+        raise Mistake(wrong[0])
+    return np.asarray(got)
 
 
 def entropy_gradient(ask, rng, c):
@@ -88,7 +93,7 @@ def entropy_gradient(ask, rng, c):
     return judge.gradient(
         "entropy_gradient",
         entropy,
-        lambda g, logits: scaled(g, ask("plain", "entropy_gradient", logits)),
+        lambda g, logits: g * asked(ask, logits, "entropy_gradient", logits),
         {"logits": x},
         suspects={
             "π is treated as free, but it sums to 1: −π (log π + 1)": free,
@@ -117,6 +122,7 @@ def update(ask, rng, c):
     return [
         f"update: {before}after transition {t + 1} ({kind}) the {network}'s {what} {verb} wrong"
         f" first, in {part}: {LOOK[what]}"
+        + (", and at what an episode's end does" if kind != "ordinary" and what == "trace" else "")
     ]
 
 
@@ -204,6 +210,7 @@ MISTAKES = {
     "the traces decay by γλ; this is λ": "lam",
     "the traces decay by γλ; this is γ": "gamma",
     "the episode ends with a truncation too: reset": "cut",
+    "the episode ends with a termination too: reset": "end",
     "the episode has ended: reset": "reset",
     "each network steps along its trace after the trace took the gradient": "late",
     "the sign of δ": "delta",
@@ -220,6 +227,7 @@ MISTAKES = {
     "ask agent.policy.gradient for the policy's derivative": "policy",
     "agent.reset() at the end, after the steps": "first",
     "the traces are zero again, but h and S are not: agent.reset()": "traces",
+    "h and S are zero again, but the traces are not: agent.reset()": "networks",
 }
 
 
@@ -264,9 +272,12 @@ def slip(agent, mistake, temperature, x, action, reward, following, end, cut):
     accumulate(agent.z_pi.flat, agent.actor.grad.flat, decay)
     if mistake != "late":
         step()
-    kept = {"reset": (end or cut), "cut": cut, "first": True}.get(mistake, False)
+    kept = {"reset": (end or cut), "cut": cut, "end": end, "first": True}.get(mistake, False)
     if mistake == "traces" and (end or cut):
         agent.z_v.flat[:], agent.z_pi.flat[:] = 0.0, 0.0
+    elif mistake == "networks" and (end or cut):
+        agent.actor.reset()
+        agent.critic.reset()
     elif (end or cut) and not kept:
         agent.reset()
 
@@ -314,6 +325,8 @@ SHEET = Assignment(
         "policies.Categorical.log_prob_gradient",
         "policies.Categorical.entropy_gradient",
         "agents.actor_critic.ActorCritic.update",
+        "layers.softmax_vjp",
+        "layers.log_softmax_vjp",
     ),
     CONSTANTS,
     {"total_seconds": 120.0},

@@ -2,6 +2,7 @@
 
 # n units, d inputs, T steps, F features, N parameters
 
+import itertools
 import re
 
 import numpy as np
@@ -18,6 +19,8 @@ CONSTANTS = {
 }
 STEP = 1e-3
 TOLERANCE = 1e-6
+SMALL = 1e-3  # a parameter's gradient counts as large as this, beside the largest
+LITTLE = 1e-6  # one that is below it is none
 DRAWS = 9  # at most, if differences are of no use on one
 LEAST = 1e-8  # singular value of features that are not sums of each other, of the greatest
 N, D, T = 3, 2, 6
@@ -56,14 +59,20 @@ def interface(ask, rng, c):
 
 
 def is_librarys(cell, flat, xs, ys):
-    """Tell whether a cell of the library has these features with the same parameters."""
+    """Tell whether a cell of the library has these features with the same parameters.
+
+    The student's layout may name them in another order.
+    """
     layout = cell.layout(N, D)
     if arrays.size(layout) != flat.size or cell.feature_count(N) != ys.shape[1]:
         return False
-    p = arrays.Views(layout, flat=np.array(flat, np.float64))
-    state = arrays.Views(cell.state_layout(N, D, "frozen"))
-    with np.errstate(all="ignore"):
-        return judge.close(ys, [cell.advance(p, state, x, "frozen").y for x in xs])
+    for order in itertools.permutations(layout.items()):
+        p = arrays.Views(dict(order), flat=np.array(flat, np.float64))
+        state = arrays.Views(cell.state_layout(N, D, "frozen"))
+        with np.errstate(all="ignore"):
+            if judge.close(ys, [cell.advance(p, state, x, "frozen").y for x in xs]):
+                return True
+    return False
 
 
 def peek(ask, rng, c):
@@ -132,7 +141,16 @@ def gradients(ask, rng):
         lines = compare(f"the gradient {over}", got, right, facts, steps)
         if lines:
             return sure(lines, loss, flat, right)
+    idle = without_effect(facts["arrays"], right)
+    if idle:
+        return [f"y does not depend on the parameter {idle[0]}, after {T} steps either"]
     return of_the_input(ask, flat, xs, gys, found[-1][1]) or modes(ask, facts, flat, xs, gys)
+
+
+def without_effect(drawn, right):
+    """List the parameters by which the gradient over all steps is nothing beside the others."""
+    least = LITTLE * max(np.max(np.abs(right)), 1e-3)
+    return [name for name, part in parts_of(drawn, right) if np.max(np.abs(part)) <= least]
 
 
 def of_the_input(ask, flat, xs, gys, got):
@@ -165,14 +183,15 @@ def modes(ask, facts, flat, xs, gys):
 
 
 def compare(what, got, right, facts, steps):
-    """Compare a gradient with differences, one parameter after the other."""
+    """Compare a gradient with differences, one parameter after the other, each at its own size."""
     wrong = judge.unfit(what, got, right)
-    if wrong or not near(what, got, right):
+    if wrong:
         return wrong
-    lines, scale = [], np.max(np.abs(right))
+    lines, least = [], SMALL * max(np.max(np.abs(right)), 1e-3)
     for name, theirs, mine in parts_of(facts["arrays"], got, right):
         ones = 1 + 1j if np.iscomplexobj(mine) else 1.0
         added = "it is added to what was there: write with =, not +="
+        scale = max(np.max(np.abs(mine), initial=0.0), least)
         if np.max(np.abs(theirs - mine), initial=0.0) > TOLERANCE * scale:
             suspects = {added: mine + UNWRITTEN * steps * ones}
             lines += judge.values(f"{what}: {name}", theirs, mine, suspects=suspects)

@@ -6,12 +6,14 @@ did. It knows nothing of what is right.
 
 # n units, d inputs (of a cell) or width (of a network), T steps
 
+import copy
+
 import numpy as np
 
 from ... import cells, layers, networks
 from ...arrays import Views
 from ...cells import rtu
-from .student import Mistake, describe, seconds
+from .student import Mistake, describe, seconds, unchanged
 
 HARNESSES = {}
 RING = 0.5, 0.95  # of the retention that a student's cell is drawn with
@@ -122,10 +124,13 @@ def rtu_advance(student, flat, n, d, state_flat, x, mode, gates):
     def given_gates(p):
         return rtu.Gates(*(a.copy() for a in gates))
 
+    given = x.copy()
     with student.standing_in(gates=given_gates, immediate_jacobian=made_up_step):
-        cache = student.call("advance", p, state, x, mode)
+        cache = student.call("advance", p, state, given, mode)
     if not np.array_equal(p.flat, flat):
         raise Mistake("advance changes the parameters: only the state may change")
+    if not np.array_equal(given, x):
+        raise Mistake("advance changes its argument x in place: make a new array")
     words = "advance must return a rtu.Cache"
     return (
         state.flat,
@@ -149,12 +154,15 @@ def rtu_vjp(student, flat, n, d, state_flat, gates, x, h_prev, y, gy):
     p, state = rtu_views(n, d, flat), Views(rtu.state_layout(n, d), flat=state_flat.copy())
     cache, grad = rtu.Cache(rtu.Gates(*gates), x, h_prev, y), p.like()
     grad.flat[:] = UNWRITTEN
+    before = copy.deepcopy((tuple(cache), gy))
     gx = student.call("vjp", p, state, cache, gy, grad)
     for name, array in grad.items():
         if np.all(array.view(np.float64) == UNWRITTEN):
             raise Mistake(f"vjp does not write grad.{name}: write into it, grad.{name}[:] = …")
     if not np.array_equal(state.flat, state_flat):
         raise Mistake("vjp changes the state: it may only read it")
+    if not unchanged(before, (tuple(cache), gy)):
+        raise Mistake("vjp changes the cache or gy in place: make new arrays")
     return grad.flat, gx
 
 
@@ -357,7 +365,10 @@ def walk(student, flat, n, d, xs, mode, visit):
     state = own_views(student, "state_layout", n, d, mode)
     found = []
     for t, x in enumerate(xs):
-        found.append(visit(p, state, x, t))
+        given = np.array(x)
+        found.append(visit(p, state, given, t))
+        if not np.array_equal(given, x):
+            raise Mistake("x is changed in place, by advance, peek or vjp: make a new array")
     return found
 
 
@@ -391,7 +402,7 @@ def cell_last_features(student, flats, flat, n, d, xs):
     found = []
     for other in flats:
         p, state = own_views(student, "layout", n, d, flat=other), kept[0].copy()
-        found.append(features_of(student.call("advance", p, state, xs[-1], "frozen")))
+        found.append(features_of(student.call("advance", p, state, np.array(xs[-1]), "frozen")))
     return np.array(found)
 
 

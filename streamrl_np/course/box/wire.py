@@ -61,7 +61,7 @@ def decode(structure, body):
     """
     try:
         tree, used = rebuild(json.loads(structure), body, 0)
-    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+    except Exception as error:  # whatever bytes may bring about
         raise WireError(f"not a frame of ours: {type(error).__name__}") from error
     if used != len(body):
         raise WireError("not a frame of ours: bytes are left over")
