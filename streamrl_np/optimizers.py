@@ -104,6 +104,8 @@ class AdaptiveObGD(ObGD):
 
     Parameters
     ----------
+    size, step_size, kappa, dtype, workspace
+        As for :class:`ObGD`.
     beta2 : float
         Decay of that mean.
     eps : float

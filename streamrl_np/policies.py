@@ -34,6 +34,11 @@ class Categorical(Policy):
     ----------
     actions : int
         k, also the number of network outputs.
+
+    Raises
+    ------
+    SettingError
+        If ``actions`` is no whole number above 0.
     """
 
     def __init__(self, actions):
@@ -82,6 +87,11 @@ class Gaussian(Policy):
     ----------
     actions : int
         k, half the number of network outputs.
+
+    Raises
+    ------
+    SettingError
+        If ``actions`` is no whole number above 0.
     """
 
     def __init__(self, actions):

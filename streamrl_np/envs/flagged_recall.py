@@ -42,6 +42,8 @@ class FlaggedRecall(gymnasium.Env):
     ----------
     length : int
         L.
+    render_mode : str, optional
+        ``"ansi"``: :meth:`render` returns text.
     """
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012  (Gymnasium's own name)

@@ -106,7 +106,13 @@ def name(space):
 
 
 def choice(space, *counts):
-    """Make the space of one choice among all combinations of choices."""
+    """Make the space of one choice among all combinations of choices.
+
+    Raises
+    ------
+    UnsupportedSpace
+        If they are more than ``CHOICES``.
+    """
     total = math.prod(map(int, counts))
     if total > CHOICES:
         raise UnsupportedSpace(

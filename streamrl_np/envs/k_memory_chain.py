@@ -40,6 +40,8 @@ class KMemoryChain(gymnasium.Env):
     ----------
     delay : int
         K.
+    render_mode : str, optional
+        ``"ansi"``: :meth:`render` returns text.
     """
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012  (Gymnasium's own name)

@@ -47,6 +47,8 @@ class MemoryChain(gymnasium.Env):
     bits : int
     distractors : int
         Not in bsuite.
+    render_mode : str, optional
+        ``"ansi"``: :meth:`render` returns text.
     """
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012  (Gymnasium's own name)

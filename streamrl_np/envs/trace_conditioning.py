@@ -48,6 +48,8 @@ class TraceConditioning(gymnasium.Env):
         Mean inter-stimulus interval, steps; γ = 1 − 1/interval suits it.
     trials : int
         Trials in an episode.
+    render_mode : str, optional
+        ``"ansi"``: :meth:`render` returns text.
     """
 
     metadata = {"render_modes": ["ansi"]}  # noqa: RUF012  (Gymnasium's own name)

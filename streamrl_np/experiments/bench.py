@@ -163,6 +163,8 @@ def growth(sizes, make, repeats=300):
     sizes : sequence of int
     make : callable
         Size to a function that takes one step.
+    repeats : int
+        Steps that the median is of.
 
     Returns
     -------

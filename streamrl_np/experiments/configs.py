@@ -298,7 +298,13 @@ OF_THE_TASK = {"discount", "trace_decay", "entropy"}  # the rest is how one agen
 
 
 def with_agent(experiment, name):
-    """Give an experiment another agent, which keeps what the preset says of its task."""
+    """Give an experiment another agent, which keeps what the preset says of its task.
+
+    Raises
+    ------
+    SettingError
+        If there is no agent of that name.
+    """
     old = experiment.agent
     if name in (None, old.name):
         return experiment
@@ -332,7 +338,13 @@ def find(experiment, key):
 
 
 def replace(experiment, settings):
-    """Return the experiment with some settings replaced, given as text."""
+    """Return the experiment with some settings replaced, given as text.
+
+    Raises
+    ------
+    SettingError
+        If there is no such setting, or it cannot have that value.
+    """
     changes = {}
     for key, text in settings.items():
         section, field = find(experiment, key)
@@ -349,7 +361,7 @@ def replace(experiment, settings):
 
 
 def parse(key, text, kind):
-    """Read a value of type ``kind`` from text."""
+    """Read a value of type ``kind`` from text; raises SettingError if it is none."""
     kinds = kinds_of(kind)
     if type(None) in kinds and text.lower() == "none":
         return None

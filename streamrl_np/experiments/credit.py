@@ -139,6 +139,21 @@ class Study(NamedTuple):
 def study(mode, length, steps, episodes, runs, units=192, width=64):
     """Train an agent on MemoryChain in float64, then measure its critic.
 
+    Parameters
+    ----------
+    mode : str
+        How the cell takes its gradient, one of ``MODES``.
+    length : int
+        L of the chain.
+    steps : int
+        Of training, at most.
+    episodes : int
+        That are measured.
+    runs : pathlib.Path
+        Where the run's directory goes.
+    units, width : int
+        n and d of the networks.
+
     Returns
     -------
     Study

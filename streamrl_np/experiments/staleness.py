@@ -199,6 +199,17 @@ class Staleness(NamedTuple):
 def measure(delay, steps, settings=None, every=10):
     """Let an agent learn KMemoryChain in float64 and watch its critic in every tenth episode.
 
+    Parameters
+    ----------
+    delay : int
+        K of KMemoryChain.
+    steps : int
+        Of training.
+    settings : dict of str, optional
+        Laid over the preset's.
+    every : int
+        Episodes from one that is watched to the next.
+
     Returns
     -------
     Staleness

@@ -137,6 +137,11 @@ def resolve(name):
     -------
     owner : module or class
     attribute : str
+
+    Raises
+    ------
+    LookupError
+        If the package has nothing of that name.
     """
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
