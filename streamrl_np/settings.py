@@ -118,6 +118,17 @@ def at_least(least, **values):
             raise SettingError(f"{name} must be a whole number, at least {least}, got {value!r}")
 
 
+def given(kind, **value):
+    """Return the one argument, or ``kind()`` for None; SettingError if it is of another kind."""
+    ((name, settings),) = value.items()
+    if settings is None:
+        return kind()
+    if not isinstance(settings, kind):
+        wanted, got = (f"{k.__module__}.{k.__name__}" for k in (kind, type(settings)))
+        raise SettingError(f"{name} must be a {wanted}, got a {got}")
+    return settings
+
+
 def pattern(name, text):
     """Compile a regular expression that was given as the argument ``name``.
 

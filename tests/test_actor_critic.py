@@ -5,7 +5,7 @@ import pytest
 from differences import assert_close
 
 from streamrl_np import cells, networks
-from streamrl_np.agents import actor_critic
+from streamrl_np.agents import actor_critic, ppo
 from streamrl_np.arrays import NonFiniteError
 from streamrl_np.policies import Categorical
 from streamrl_np.settings import SettingError
@@ -205,3 +205,11 @@ def test_a_broken_reward_is_named():
 def test_settings_out_of_range(settings, words):
     with pytest.raises(SettingError, match=words):
         actor_critic.Config(**settings)
+
+
+def test_settings_of_another_kind_are_refused():
+    policy, rng = Categorical(2), np.random.default_rng(0)
+    with pytest.raises(SettingError, match=r"config must be a .*actor_critic\.Config, got a .*ppo"):
+        actor_critic.ActorCritic(2, policy, rng, config=ppo.Config())
+    with pytest.raises(SettingError, match=r"cell must be a .*cells\.Config, got a .*networks"):
+        actor_critic.ActorCritic(2, policy, rng, cell=networks.Config())

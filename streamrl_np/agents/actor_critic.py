@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import cells, networks
 from ..optimizers import OPTIMIZERS, Workspace, accumulate
-from ..settings import check, setting
+from ..settings import check, given, setting
 from .stream import StreamAgent
 
 
@@ -68,14 +68,20 @@ class ActorCritic(StreamAgent):
     network : streamrl_np.networks.Config
     cell : streamrl_np.cells.Config
     dtype : dtype
+
+    Raises
+    ------
+    SettingError
+        If an argument is nothing that it may be.
     """
 
     metrics = Update._fields
 
     def __init__(self, inputs, policy, rng, config=None, network=None, cell=None, dtype=np.float32):
         super().__init__(dtype)
-        self.config = config = config or Config()
-        network, cell = network or networks.Config(), cell or cells.Config()
+        self.config = config = given(Config, config=config)
+        network = given(networks.Config, network=network)
+        cell = given(cells.Config, cell=cell)
         self.policy, self.rng = policy, rng
         self.actor = networks.Network(inputs, policy.outputs, network, cell, rng, dtype)
         self.critic = networks.Network(inputs, 1, network, cell, rng, dtype)

@@ -24,7 +24,7 @@ import numpy as np
 from .. import cells, networks
 from ..arrays import flush_denormals, require_all_finite, require_finite
 from ..optimizers import Adam
-from ..settings import SettingError, check, setting
+from ..settings import SettingError, check, given, setting
 from . import rollout
 
 
@@ -124,14 +124,15 @@ class PPO:
     Raises
     ------
     SettingError
-        For a cell that cannot be unrolled.
+        If an argument is nothing that it may be, or the cell cannot be unrolled.
     """
 
     metrics = Update._fields
 
     def __init__(self, inputs, policy, rng, config=None, network=None, cell=None, dtype=np.float32):
-        self.config = config = config or Config()
-        network, cell = network or networks.Config(), cell or cells.Config()
+        self.config = config = given(Config, config=config)
+        network = given(networks.Config, network=network)
+        cell = given(cells.Config, cell=cell)
         if not hasattr(cells.CELLS[cell.name], "unroll"):
             able = ", ".join(name for name, c in cells.CELLS.items() if hasattr(c, "unroll"))
             raise SettingError(f"cell.name must be one of {able} for PPO, got {cell.name!r}")

@@ -16,7 +16,7 @@ import numpy as np
 from .. import cells, networks
 from ..optimizers import OPTIMIZERS, accumulate
 from ..policies import EpsilonGreedy
-from ..settings import at_least, check, setting
+from ..settings import at_least, check, given, setting
 from .stream import StreamAgent
 
 
@@ -62,6 +62,11 @@ class StreamQ(StreamAgent):
     network : streamrl_np.networks.Config
     cell : streamrl_np.cells.Config
     dtype : dtype
+
+    Raises
+    ------
+    SettingError
+        If an argument is nothing that it may be.
     """
 
     metrics = Update._fields
@@ -70,8 +75,9 @@ class StreamQ(StreamAgent):
         self, inputs, actions, rng, config=None, network=None, cell=None, dtype=np.float32
     ):
         super().__init__(dtype)
-        self.config = cfg = config or Config()
-        network, cell = network or networks.Config(), cell or cells.Config()
+        self.config = cfg = given(Config, config=config)
+        network = given(networks.Config, network=network)
+        cell = given(cells.Config, cell=cell)
         self.policy = EpsilonGreedy(cfg.epsilon_start, cfg.epsilon_end, cfg.epsilon_steps)
         at_least(1, actions=actions)
         self.rng, self.one_hot = rng, np.eye(actions, dtype=dtype)

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import cells, networks
 from ..optimizers import OPTIMIZERS, accumulate
-from ..settings import check, setting
+from ..settings import check, given, setting
 from .stream import StreamAgent
 
 
@@ -55,14 +55,20 @@ class TD(StreamAgent):
     network : streamrl_np.networks.Config
     cell : streamrl_np.cells.Config
     dtype : dtype
+
+    Raises
+    ------
+    SettingError
+        If an argument is nothing that it may be.
     """
 
     metrics = Update._fields
 
     def __init__(self, inputs, rng, config=None, network=None, cell=None, dtype=np.float32):
         super().__init__(dtype)
-        self.config = config = config or Config()
-        network, cell = network or networks.Config(), cell or cells.Config()
+        self.config = config = given(Config, config=config)
+        network = given(networks.Config, network=network)
+        cell = given(cells.Config, cell=cell)
         self.v = networks.Network(inputs, 1, network, cell, rng, dtype)
         self.z = self.v.p.like()
         optimizer = OPTIMIZERS[config.optimizer]
