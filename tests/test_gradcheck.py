@@ -10,7 +10,16 @@ import pytest
 from streamrl_np import cells, cli, gradcheck, layers
 from streamrl_np.arrays import Complex, Views
 from streamrl_np.cells import rtu
-from streamrl_np.gradcheck import differences, figures, recurrent, registry, sequence, twins
+from streamrl_np.gradcheck import (
+    compare,
+    differences,
+    figures,
+    large,
+    recurrent,
+    registry,
+    sequence,
+    twins,
+)
 from streamrl_np.gradcheck.check import check_problem
 from streamrl_np.gradcheck.inputs import InputError
 from streamrl_np.gradcheck.recurrent import make_cell
@@ -669,3 +678,173 @@ def test_every_agent_runs_beside_a_plain_one():
             methods = {f.name for f in getattr(node, "body", ()) if isinstance(f, ast.FunctionDef)}
             if {"act", "update"} <= methods:
                 assert any(name.startswith(f"agents.{node.name},") for name in CHECKS), node.name
+
+
+# right, at inputs and of functions that are hard to take differences of
+HARD = {
+    "1/x at 1e-9": (lambda x: 1 / x, lambda g, x: -g / x**2, 1e-9 * np.array([1.0, -2.0])),
+    "log|x| at 1e-40": (lambda x: np.log(abs(x)), lambda g, x: g / x, 1e-40 * np.array([1.0, -2])),
+    "x² at 1e-15": (np.square, lambda g, x: 2 * g * x, 1e-15 * np.array([1.0, -2.0])),
+    "clip beside its edge": (
+        lambda x: np.clip(x, 1, 2),
+        lambda g, x: g * ((x > 1) & (x < 2)),
+        np.array([0.99]),
+    ),
+    "relu beside its kink": (
+        lambda x: np.maximum(x - 1, 0),
+        lambda g, x: g * (x > 1),
+        np.array([0.99, 0.995, 1.009]),
+    ),
+    "a steep tanh": (
+        lambda x: np.tanh(1e6 * x + 0.3),
+        lambda g, x: 1e6 * g * (1 - np.tanh(1e6 * x + 0.3) ** 2),
+        np.zeros(3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_a_right_derivative_passes_where_differences_are_hard(name):
+    report = gradcheck.check(*HARD[name])
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("w", [3e7, 1e8, 1e9, 1e10])
+def test_a_wave_too_fast_for_differences_is_not_wrong(w):
+    x = np.random.default_rng(0).normal(size=4)
+    report = gradcheck.check(lambda x: np.sin(w * x), lambda g, x: g * w * np.cos(w * x), x)
+    assert report.verdict != "fail"
+
+
+def raises(x):
+    if (x < 0).any():
+        raise ValueError("not there")
+    return np.sqrt(x)
+
+
+def test_a_function_may_raise_outside_its_domain():
+    x = np.array([1e-3, 2.0])
+    assert gradcheck.check(raises, lambda g, x: g / (2 * np.sqrt(x)), x).ok
+    assert gradcheck.check(raises, lambda g, x: g / np.sqrt(x), x).verdict == "fail"
+
+
+def test_rounding_beside_something_smooth_does_not_hide():
+    def f(x, y):
+        return np.round(np.sin(x), 6), y
+
+    x, y = np.array([0.3, 0.7]), np.array([0.5, -0.2])
+    report = gradcheck.check(f, lambda g, h, x, y: (g * np.cos(x), h), (x, y))
+    assert [p.verdict for p in report.parameters] == ["inconclusive", "pass"]
+    at_zero = gradcheck.check(lambda x: np.round(1 + np.sin(x), 6), lambda g, x: g, np.zeros(3))
+    assert at_zero.verdict == "inconclusive"
+
+
+def test_a_function_made_of_steps_has_no_slope_to_speak_of():
+    f, x = lambda x: np.round(x * 128) / 128, np.random.default_rng(0).normal(size=6)
+    assert gradcheck.check(f, lambda g, x: g, x).verdict == "inconclusive"
+    assert gradcheck.check(f, lambda g, x: 0 * g, x).verdict != "fail"
+
+
+def test_a_gradient_that_is_zero_passes_in_float64_too():
+    A, b = np.eye(3) + 0.1, np.ones(3)
+    f = lambda A, b: np.linalg.inv(A) + 0 * b  # noqa: E731
+
+    def vjp(g, A, b):
+        return -np.linalg.inv(A).T @ g @ np.linalg.inv(A).T, 0 * b
+
+    assert gradcheck.check(f, vjp, (A, b)).ok
+    count = gradcheck.check(lambda x: np.ones(3, np.uint8), lambda g, x: 0 * x, np.ones(3))
+    assert count.ok
+
+
+def test_what_is_nearly_right_is_not_told_to_be_turned():
+    for x in np.arange(1.0, 5.0), np.eye(3) + 1.0:
+        claim = np.ones_like(x) * (1 + 1e-7)
+        report = gradcheck.check(np.sum, lambda x, claim=claim: claim, x, "gradient")
+        assert report.verdict == "fail"
+        assert not re.search("place off|transposed|conjugate", str(report))
+
+
+def four_ways():
+    draw = np.random.default_rng(3)
+    cell, p = recurrent.make_cell("rtu", "rtrl", draw, 3, 3)
+    gs = draw.normal(size=(9, cell.feature_count(3)))
+    s = sequence.Sequence("rtu", 3, p, draw.normal(size=(9, 3)), gs, (0, 4, 6))
+    ways = sequence.by_rtrl, sequence.by_bptt, sequence.by_differences, sequence.by_complex_step
+    return s, {name: way(s) for name, way in zip(sequence.Ways._fields, ways, strict=True)}
+
+
+@pytest.mark.parametrize(
+    "odd, off", [("rtrl", 1e-11), ("bptt", 1e-11), ("complex_step", 1e-11), ("differences", 1e-8)]
+)
+def test_the_way_that_is_off_by_little_is_named(odd, off):
+    s, rows = four_ways()
+    rows[odd] *= 1 + off
+    report = sequence.compare_ways(sequence.Ways(**rows), s, "")
+    assert report.verdict == "fail" and report.divergence.odd == odd
+
+
+@pytest.mark.parametrize("odd", sequence.Ways._fields)
+def test_the_way_that_is_nan_is_named(odd):
+    s, rows = four_ways()
+    rows[odd][3, 1] = np.nan
+    report = sequence.compare_ways(sequence.Ways(**rows), s, "")
+    assert report.verdict == "fail" and report.divergence.odd == odd
+
+
+def test_full_size_can_fail(monkeypatch):
+    run = large.full_size_run(recurrent.make_cell, "rtu", n=3, d=3, steps=9, starts=(0, 4))
+    assert run(np.random.default_rng(0)).ok
+    own, line = large.sum_by_rtrl, large.look_along
+    monkeypatch.setattr(large, "sum_by_rtrl", lambda s: own(s) * (1 + 1e-11))
+    assert run(np.random.default_rng(0)).verdict == "fail"
+    monkeypatch.setattr(large, "sum_by_rtrl", own)
+    monkeypatch.setattr(large, "look_along", lambda s, g, rng: line(s, g * (1 + 1e-7), rng))
+    assert run(np.random.default_rng(0)).verdict == "fail"
+
+
+def test_single_precision_can_fail():
+    x = np.random.default_rng(0).normal(size=4)
+
+    def vjp(g, x):
+        return g * np.cos(x) + 0.01 * (x.dtype == np.float32) * g
+
+    entry = large.single_precision(gradcheck.Problem(np.sin, vjp, x), np.random.default_rng(0))
+    assert entry.verdict == "fail"
+
+
+def test_the_largest_claims_are_among_the_sampled():
+    sizes = np.array([1.0] * 7 + [9.0] + [1.0] * 92)
+    assert 7 in compare.choose(sizes, 2, np.random.default_rng(0))
+
+
+def test_a_claim_of_zero_is_looked_at_too():
+    f = lambda x: 1 + np.longdouble(5e-16) * x.sum()  # noqa: E731
+    report = gradcheck.check(f, lambda x: 0 * x, np.array([0.3, 0.7]), "gradient")
+    assert report.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (lambda G: -G.conj(), "a conjugate is missing, and the sign"),
+        (lambda G: G.real + 0j, "imaginary part, ∂L/∂Im"),
+        (lambda G: 1j * G, "a factor i is missing"),
+        (lambda G: 1j * G.conj(), "parts are exchanged"),
+        (lambda G: G[::-1], "order along axis 0 is reversed"),
+    ],
+)
+def test_complex_mistakes_are_named(wrong, words):
+    draw = np.random.default_rng(0)
+    z = draw.normal(size=5) + 1j * draw.normal(size=5)
+    assert words in str(gradcheck.check(np.square, lambda g, z: wrong(2 * g * z.conj()), z))
+
+
+def test_a_nan_claim_is_found_in_a_sampled_input():
+    def vjp(g, W):
+        G = 2 * g * W
+        G.ravel()[::2] = np.nan
+        return G
+
+    W = np.random.default_rng(0).normal(size=50)
+    assert gradcheck.check(np.square, vjp, W, entries=4).verdict == "fail"

@@ -26,6 +26,10 @@ from .report import FAIL, INCONCLUSIVE, PASS, Entry, Parameter, gather, worst_of
 SMALL = 1e-3  # an entry this much smaller than the largest is held to that one's digits
 KINK = 1e-6  # left and right slopes further apart than this, relative to the scale, are two
 
+# steps to both sides; where they leave a function as it is to the last bit, its slope is 0
+NEAR = np.longdouble(2) ** -28, np.longdouble(2) ** -22  # of an entry's own size
+AROUND = [side * np.longdouble(differences.STEP) / 8**i for i in range(4) for side in (1, -1)]
+
 
 class Loss:
     """L = Σ Re(conj(g) f(inputs)) on the flat vector of all inputs.
@@ -55,8 +59,6 @@ class Loss:
             ys = listed_outputs(inputs.call(f, self.views))
             self.value = inner(gs, ys)
             self.size = float(sum(np.sum(np.abs(g * y)) for g, y in zip(gs, ys, strict=True)))
-        self.rough = differences.roughness(self.along(relative_direction(self.z)))
-        self.buffer[:] = self.z
         self.notes = ()
         if max(real_dtype(y.dtype).itemsize for y in ys) < self.views.flat.itemsize:
             self.notes = ("The function rounds what it returns; differences are less precise.",)
@@ -66,25 +68,46 @@ class Loss:
 
         def phi(s):
             self.buffer[at] = self.z[at] + s * direction
-            return inner(self.gs, listed_outputs(self.inputs.call(self.f, self.views)))
+            try:
+                ys = listed_outputs(self.inputs.call(self.f, self.views))
+            except Exception:  # a function may raise outside its domain
+                return np.longdouble("nan")
+            return inner(self.gs, ys)
 
         return phi
 
-    def slope(self, at, direction, good_enough):
+    def slope(self, at, direction, good_enough, claim):
         """Differentiate along ``direction`` in the entries ``at``; returns an Estimate."""
         phi = self.along(direction, at)
-        estimate = differences.derivative(phi, good_enough, self.size, self.rough)
+        found = differences.derivative(phi, good_enough, self.size)
+        if claim == 0 == found.value and all(phi(s) == self.value for s in AROUND):
+            found = found._replace(uncertainty=np.zeros_like(found.uncertainty))
         self.buffer[at] = self.z[at]
-        return estimate
+        return found
 
+    def reconsider(self, found, at, direction):
+        """Ask again, with other steps, where an Estimate contradicts the claim.
 
-def relative_direction(z):
-    """Draw a direction in which every entry moves by about its own size, or all by 1 if all are 0.
-
-    The draw is always the same.
-    """
-    sizes = np.abs(z) if z.any() else np.ones_like(z)
-    return sizes * np.random.default_rng(0).uniform(0.5, 1.5, z.size).astype(z.dtype)
+        The steps are in proportion to the entries' own size, and how rough the function is along
+        this very line is measured; what differs from one answer to the next is uncertain. All is
+        where the function stands still close by, as one made of steps does.
+        """
+        phi = self.along(direction, at)
+        own = np.max(np.abs(self.z[at]), initial=0) or 1
+        still = all(phi(side * own * near) == self.value for near in NEAR for side in (1, -1))
+        rough = differences.roughness(lambda s: phi(s * own))
+        answers = [
+            differences.derivative(phi, 0.0, self.size, known, differences.STEP * own * part)
+            for part, known in ((0.61, rough), (0.37, rough), (0.37, 0.0))
+        ]
+        self.buffer[at] = self.z[at]
+        best = min(answers[:2], key=lambda answer: answer.uncertainty)
+        if still:
+            return best._replace(uncertainty=np.full_like(best.uncertainty, np.inf))
+        if not np.isfinite(best.uncertainty):
+            return found
+        apart = np.ptp([answer.value for answer in answers])
+        return best._replace(uncertainty=np.maximum(best.uncertainty, apart))
 
 
 def make_loss(f, inputs, gs):
@@ -186,24 +209,38 @@ def too_small(target, floor, tolerance):
     """Say that a gradient is too small for any mistake in it to show; empty if it is not."""
     largest = max(np.max(np.abs(target.claimed), initial=0), target.peak())
     nothing = not target.claimed.any() and np.all(np.abs(target.expected) <= target.uncertainty)
-    if nothing or largest > tolerance * floor:
+    if nothing or largest > max(1e-3, 100 * tolerance) * floor:
         return ""
     return (
         f"the gradient, {float(largest):.1e} at most, is too small beside the function's value:"
-        " no error in it would show. Check at another point, or without what adds to it."
+        " an error in it would hardly show. Check at another point, or without what adds to it."
     )
 
 
 def measure(loss, target, tolerance):
-    """Differentiate at every chosen entry of ``target``."""
+    """Differentiate at every chosen entry of ``target``; what looks wrong is looked at again."""
     claims = np.abs(target.claimed[np.isfinite(target.claimed)])
     typical = max(SMALL * np.max(claims, initial=0), 1e-6 * loss.size)
-    estimates = []
-    for index, claim in zip(target.at, target.claimed, strict=True):
+    estimates, errors, one = [], {}, np.longdouble(1)
+    for i, (index, claim) in enumerate(zip(target.at, target.claimed, strict=True)):
         good_enough = 0.01 * tolerance * max(np.nan_to_num(abs(claim)), typical)
-        estimates.append(loss.slope(target.start + index, np.longdouble(1), good_enough))
+        found = loss.slope(target.start + index, one, good_enough, claim)
+        error = abs(claim - found.value)
+        if error > tolerance * max(abs(claim), abs(found.value), typical):
+            errors[i] = error
+        estimates.append(found)
+    for i in sorted(errors, key=errors.get, reverse=True):  # until one is wrong for certain
+        estimates[i] = loss.reconsider(estimates[i], target.start + target.at[i], one)
+        if certain(target.claimed[i], estimates[i], typical, tolerance):
+            break
     columns = zip(*estimates, strict=True) if estimates else [()] * 3
     target.expected, target.uncertainty, target.jump = (np.array(c) for c in columns)
+
+
+def certain(claimed, found, least, tolerance):
+    """Whether a claim is wrong by more than the tolerance and all doubt together."""
+    size = max(abs(claimed), abs(found.value), least)
+    return abs(claimed - found.value) > tolerance * size + 3 * found.uncertainty
 
 
 def judge(target, floor, tolerance):
@@ -257,7 +294,9 @@ def along(loss, target, at, v, floor, tolerance, words):
     claimed = target.gradient[at] @ v
     norm = np.sqrt(np.sum(target.gradient[at] ** 2) / at.size)  # as a projection typically is
     typical = max(norm, floor)
-    line = loss.slope(target.start + at, v, 0.01 * tolerance * typical)
+    line = loss.slope(target.start + at, v, 0.01 * tolerance * typical, claimed)
+    if certain(claimed, line, typical, tolerance):
+        line = loss.reconsider(line, target.start + at, v)
     scale = max(abs(claimed), abs(line.value), typical)
     name = f"{target.name} {words}"
     return entry(name, claimed, line.value, line.uncertainty, line.jump, scale, tolerance)

@@ -60,7 +60,7 @@ def extrapolate(table, powers):
     return best, uncertainty
 
 
-def along(phi, at_zero, noise, step=STEP):
+def along(phi, at_zero, noise, step=STEP, eps=0.0):
     """Differentiate ``phi`` at 0 with one set of steps.
 
     Parameters
@@ -73,20 +73,24 @@ def along(phi, at_zero, noise, step=STEP):
         By how much rounding may have changed a value of phi.
     step : float
         The largest step.
+    eps : float
+        The precision of phi's values, which rounds those at ±s too.
 
     Returns
     -------
     Estimate
     """
-    slopes, bends = [], []
+    slopes, bends, largest = [], [], 0
     for level in range(LEVELS):
         s = np.longdouble(step) / 2**level
         right, left = phi(s), phi(-s)
+        largest = np.maximum(largest, np.maximum(np.abs(right), np.abs(left)))
         slopes.append((right - left) / (2 * s))  # (eq. G1)
         bends.append((right - 2 * at_zero + left) / s)  # → 0 with s, but for a kink  (eq. G4)
     value, uncertainty = extrapolate(slopes, [2, 4, 6])
     jump, off = extrapolate(bends, [1, 3, 5])
     jump = np.where(np.abs(jump) > 10 * off, jump, 0)
+    noise = np.maximum(noise, eps * largest)
     return Estimate(value, np.maximum(uncertainty, noise / s), jump)  # (eq. G3)
 
 
@@ -145,11 +149,11 @@ def derivative(phi, good_enough=0.0, size=None, rough=0.0, step=STEP):
     """
     with np.errstate(all="ignore"):
         at_zero = phi(np.longdouble(0))
-        noise = np.finfo(np.result_type(at_zero, np.float32)).eps
-        noise = np.maximum(noise * (np.abs(at_zero) if size is None else size), rough)
+        eps = np.finfo(np.result_type(at_zero, np.float32)).eps
+        noise = np.maximum(eps * (np.abs(at_zero) if size is None else size), rough)
         best = None
         for _ in range(ROUNDS):
-            new = along(phi, at_zero, noise, step)
+            new = along(phi, at_zero, noise, step, eps)
             broken = ~(np.isfinite(new.value) & np.isfinite(new.uncertainty))
             new = new._replace(uncertainty=np.where(broken, np.inf, new.uncertainty))
             if best is None:

@@ -29,6 +29,8 @@ def find(target, problem, inputs, examined, tolerance):
         return (f"{count} of {claimed.size} entries of the claim are not finite",)
     if not np.isfinite(target.expected).all():
         return ()
+    if like(claimed, expected):  # so close that every pattern of the gradient fits
+        return tuple([*places(target, tolerance), *digits(target, tolerance)])[:2]
     found = [
         *suspects(target, problem, inputs, examined, claimed),
         *whole(claimed, expected),

@@ -179,7 +179,8 @@ def random_like(rng, arrays):
         g = rng.normal(size=array.shape)
         if np.iscomplexobj(array):
             g = g + 1j * rng.normal(size=array.shape)
-        drawn.append(np.asarray(g, array.dtype))
+        whole = array.dtype.kind in "biu"  # nothing flows into whole numbers, but g is a float
+        drawn.append(g if whole else np.asarray(g, array.dtype))
     return drawn
 
 

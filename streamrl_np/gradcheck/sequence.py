@@ -264,8 +264,13 @@ def scales(expected, p):
     """Compute the least that an error is divided by: a part of each parameter's largest entry."""
     scale = np.zeros_like(expected)
     for _, at in columns(p):
-        scale[:, at] = SMALL * np.max(np.abs(expected[:, at]), initial=0)
-    return np.maximum(scale, 1e-6 * max(np.max(np.abs(expected), initial=0), 1e-6))
+        scale[:, at] = SMALL * largest(expected[:, at])
+    return np.maximum(scale, 1e-6 * max(largest(expected), 1e-6))
+
+
+def largest(array):
+    """Find the largest finite size in an array; 0 if there is none."""
+    return np.max(np.abs(array), initial=0, where=np.isfinite(array))
 
 
 def judge(name, at, ways, off, s):
@@ -288,11 +293,13 @@ def judge(name, at, ways, off, s):
 def find_divergence(apart, ways, off, s):
     """Name the way that stands alone, and the first step and entry where it does."""
     alone = [w for w in Ways._fields if all(w in pair for pair in apart)]
-    if len(apart) == 3 and len(alone) == 1:
+    exact = {pair for pair in apart if "differences" not in pair}
+    if len(alone) == 1 and (len(apart) == 3 or apart == exact):  # too little for differences
         odd = alone[0]
         others = [w for w in Ways._fields if w != odd]
         words = f"the odd one out: {WORDS[odd]}; the other three ways agree"
-    elif ("rtrl", "differences") not in apart and ("bptt", "complex_step") not in apart:
+        others = others if len(apart) == 3 else [w for w in others if w != "differences"]
+    elif len(apart) == 4 and not {("rtrl", "differences"), ("bptt", "complex_step")} & apart:
         odd, others = "rtrl", ["complex_step"]
         words = "the library and its twin are different functions, each with its own gradient"
     else:
