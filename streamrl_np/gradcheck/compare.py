@@ -90,11 +90,12 @@ class Loss:
 
         The steps are in proportion to the entries' own size, and how rough the function is along
         this very line is measured; what differs from one answer to the next is uncertain. All is
-        where the function stands still close by, as one made of steps does.
+        where the function moves but stands still close by, as one made of steps does.
         """
         phi = self.along(direction, at)
         own = np.max(np.abs(self.z[at]), initial=0) or 1
         still = all(phi(side * own * near) == self.value for near in NEAR for side in (1, -1))
+        steps = still and not all(phi(s) == self.value for s in AROUND)
         rough = differences.roughness(lambda s: phi(s * own))
         answers = [
             differences.derivative(phi, 0.0, self.size, known, differences.STEP * own * part)
@@ -102,7 +103,7 @@ class Loss:
         ]
         self.buffer[at] = self.z[at]
         best = min(answers[:2], key=lambda answer: answer.uncertainty)
-        if still:
+        if steps:
             return best._replace(uncertainty=np.full_like(best.uncertainty, np.inf))
         if not np.isfinite(best.uncertainty):
             return found
