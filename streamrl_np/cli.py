@@ -192,7 +192,7 @@ def fresh_directory(run):
 def print_summary(summary):
     """Print a run's summary, a line a number."""
     for key, value in summary.items():
-        text = f"{value:.4g}" if key == "final_return" and value is not None else value
+        text = f"{value:.4g}" if key == "final_return" and isinstance(value, float) else value
         print(f"{key.replace('_', ' '):>16}  {text}")
 
 
@@ -369,7 +369,7 @@ def bench_experiment(args, repeats):
     settings = settings_of(args) | ({"run.dtype": args.dtype} if args.dtype else {})
     experiment = configs.build(args.experiment, settings)
     result = bench.measure_experiment(experiment, repeats)
-    print(f"{args.experiment}, {repeats} steps, {experiment.run.dtype}")
+    print(f"{args.experiment}, {result['steps']} steps, {experiment.run.dtype}")
     for name in ("environment", "normalisation", "agent", "whole"):
         print(f"{name:>16} {result[name]:9.2f} µs a step")
     print(f"{'steps per second':>16} {result['steps_per_second']:9.1f}")

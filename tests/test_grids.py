@@ -215,7 +215,7 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys):
     assert cli.main(["plot", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert shown.err.count("left out: ") == 3 and len(shown.err) < 3000
-    assert "config.json is damaged: it lacks settings" in shown.err
+    assert "config.json is damaged: it holds no names" in shown.err
     assert "| memory-chain | agent | 2 | 600 |" in shown.out
     assert tiny_sweep(tmp_path, "0-4") == 1
     shown = capsys.readouterr()

@@ -1,12 +1,14 @@
 """PPO: every derivative, in each of its forms of recurrence; its data; and that it learns."""
 
+import gymnasium
 import numpy as np
 import pytest
 from differences import assert_close, derivative
 
 from streamrl_np import cells, networks, optimizers
 from streamrl_np.agents import ppo, rollout
-from streamrl_np.arrays import Views
+from streamrl_np.arrays import NonFiniteError, Views
+from streamrl_np.experiments import loop
 from streamrl_np.policies import Categorical, Gaussian
 from streamrl_np.settings import SettingError
 
@@ -256,3 +258,37 @@ def test_settings_that_do_not_fit():
         ppo.Config(rollout=2000)
     with pytest.raises(SettingError, match=r"cell.name must be one of rtu, .* for PPO, got 'gru'"):
         ppo.PPO(2, Categorical(2), np.random.default_rng(0), cell=cells.Config(name="gru"))
+
+
+class Spoiled(gymnasium.Env):
+    """Pendulum's spaces; a number that is none at one step."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (1,))
+
+    def __init__(self, what):
+        self.what, self.t = what, 0
+
+    def reset(self, *, seed=None, options=None):
+        return np.zeros(2, "f4"), {}
+
+    def step(self, action):
+        assert np.isfinite(action).all(), "the simulator was given a NaN"
+        self.t += 1
+        bad = np.nan if self.t == 3 else 0.0
+        observation = np.full(2, bad if self.what == "observation" else 0.0, "f4")
+        return observation, bad if self.what == "reward" else 0.0, False, False, {}
+
+
+@pytest.mark.parametrize("what", ["observation", "reward"])
+def test_a_nan_of_the_environment_is_named_at_once(what):
+    env, rng = Spoiled(what), np.random.default_rng(0)
+    agent = ppo.PPO(
+        2, Gaussian(1), rng, network=networks.Config(width=4), cell=cells.Config(units=3)
+    )
+    steps = loop.transitions(env, agent, lambda x: x, lambda r, done: r, seed=0)
+    taken = 0
+    with pytest.raises(NonFiniteError, match=f"the {what}"):
+        for _ in steps:
+            taken += 1
+    assert taken <= 3

@@ -1,6 +1,7 @@
 """Runs on disk: the same bytes from the same seed, killed or not; errors that say what is wrong."""
 
 import csv
+import errno
 import itertools
 import os
 import random
@@ -281,6 +282,50 @@ def test_a_run_cut_off_in_an_episode_keeps_what_its_last_whole_one_taught(tmp_pa
     assert meta["progress"]["episodes"] == len(table.step)
 
 
+def test_an_episode_that_crosses_a_checkpoints_step_at_the_end_loses_nothing(tmp_path):
+    settings = {"cell.units": "8", "network.width": "8", "env.length": "16"}
+    experiment = configs.build("memory-chain", {**settings, "run.steps": "10010"})
+    finish(tmp_path / "run", experiment)
+    _, meta = checkpoint.load(tmp_path / "run" / "checkpoint.npz")
+    assert meta["progress"]["step"] == 9996 and meta["progress"]["episodes"] == 588
+
+
+def test_a_summary_does_not_outlive_the_steps_that_it_is_of(tmp_path, capsys):
+    finish(tmp_path / "run", small(500))
+    run = runner.resume(tmp_path / "run", steps=2000)
+    assert not (tmp_path / "run" / "summary.json").exists()
+    run.close()
+    assert cli.main(["show", str(tmp_path / "run")]) == 0
+    assert "unfinished: 100 episodes in 500 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("summary", ["[]", '{"steps": "x", "final_return": "a"}'])
+def test_a_damaged_summary_is_no_traceback(summary, tmp_path):
+    finish(tmp_path / "run", small(500))
+    (tmp_path / "run" / "summary.json").write_text(summary)
+    assert cli.main(["show", str(tmp_path / "run")]) in (0, 2)
+    resume = ["run", "--resume", str(tmp_path / "run"), "--steps", "600", "--quiet"]
+    assert cli.main(resume) in (0, 2)
+
+
+def test_a_run_broken_off_within_an_episode_does_not_go_on_as_if_it_were_not(tmp_path):
+    run = runner.begin(small(500), tmp_path / "run")
+    for step in run.steps():
+        if step == 52:
+            break
+    with pytest.raises(results.RunDirectoryError, match="was broken off within an episode"):
+        next(run.steps())
+    run.close()
+
+
+def test_the_speed_after_a_resume_is_of_the_steps_made_since(tmp_path):
+    finish(tmp_path / "run", small(990, **{"run.metrics_every": "1000"}))
+    runner.execute(runner.resume(tmp_path / "run", steps=2000), quiet=True)
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        first, second = (float(row["steps_per_second"]) for row in csv.DictReader(file))
+    assert first < 20 * second
+
+
 def test_a_run_killed_before_its_first_checkpoint_can_be_killed_again(tmp_path):
     finish(tmp_path / "whole", small(700))
     run = runner.begin(small(700), tmp_path / "run", "memory-chain")
@@ -333,10 +378,10 @@ def test_what_a_killed_beginning_left_does_not_stand_in_the_way(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     def full(file):
         file.write(b"a")
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match=r"No space left on device: .*mine\.txt"):
         atomic_write(tmp_path / "mine.txt", full)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     assert (tmp_path / "mine.txt").read_text() == "mine"

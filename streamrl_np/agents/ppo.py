@@ -17,6 +17,7 @@ segment of 16 with "rtrl" has the exactness of the one at nearly the price of th
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -152,9 +153,19 @@ class PPO:
         self.acted = None  # (log-probability, value) of the last act
 
     def act(self, observation):
-        """Advance the acting networks by ``observation`` (inputs,) and draw an action."""
+        """Advance the acting networks by ``observation`` (inputs,) and draw an action.
+
+        Raises
+        ------
+        NonFiniteError
+            If the value of the observation is a NaN or an infinity.
+        """
         outputs, _ = self.acting.forward(observation)
         value, _ = self.judging.forward(observation)
+        if not math.isfinite(value[0]):  # before an environment is given such an action
+            require_finite("the observation", observation)
+            self.require_finite()
+            require_finite("the value", value)
         action = self.policy.sample(outputs, self.rng)
         self.acted = self.policy.log_prob(outputs, action), value[0]
         return action
@@ -182,8 +193,10 @@ class PPO:
         Raises
         ------
         NonFiniteError
-            If an advantage or a gradient holds a NaN or an infinity.
+            If the reward, an advantage or a gradient holds a NaN or an infinity.
         """
+        if not math.isfinite(reward):
+            require_finite("the reward", float(reward))
         data, t = self.rollout, int(self.rollout.count[0])
         data.observations[t], data.actions[t], data.rewards[t] = observation, action, reward
         data.log_probs[t], data.values[t] = self.acted

@@ -100,9 +100,16 @@ def sequence_encoder(space, what):
 
 
 def name(space):
-    """Name a space and its shape, shortly: ``Box(64, 64, 3)``."""
-    shape = ", ".join(map(str, space.shape or ()))
-    return f"{type(space).__name__}({shape})"
+    """Name a space and what it is made of, shortly: ``Box(64, 64, 3)``, ``Discrete(5)``."""
+    if isinstance(space, spaces.Discrete):
+        inside = [space.n]
+    elif isinstance(space, spaces.MultiDiscrete):
+        inside = [space.nvec.tolist()]
+    elif isinstance(space, spaces.Tuple):
+        inside = map(name, space.spaces)
+    else:
+        inside = space.spaces if isinstance(space, spaces.Dict) else space.shape or ()
+    return f"{type(space).__name__}({', '.join(map(str, inside))})"
 
 
 def choice(space, *counts):
@@ -181,6 +188,11 @@ class Flat(gymnasium.Wrapper):
         action = self.decode(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         out = self.encode(observation)
+        try:
+            float(reward)
+        except (TypeError, ValueError):
+            words = f"the environment's reward must be a number, got {reward!r:.60}"
+            raise UnsupportedSpace(words) from None
         if self.history:
             self.write_action(self.taken, out[self.size : -1])
             out[-1] = reward
@@ -192,7 +204,7 @@ class Flat(gymnasium.Wrapper):
         out = np.zeros(self.observation_space.shape, self.dtype)
         try:
             self.write(observation, out[: self.size])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self.misfit(observation) from None
         return out
 

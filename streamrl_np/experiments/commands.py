@@ -118,9 +118,10 @@ def staleness_command(args):
 
 def ready(out):
     """Make the directory for results before the work that is to fill it; returns it."""
+    from .results import make_directory
+
     require("matplotlib")
-    out.mkdir(parents=True, exist_ok=True)
-    return out
+    return make_directory(out)
 
 
 def show(report, measured, out):

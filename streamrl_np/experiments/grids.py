@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..envs.popgym import PAPER
 from ..settings import SettingError, pattern
 from . import configs, sweep
-from .results import hold, read_json, write_json
+from .results import hold, make_directory, read_json, write_json
 
 INDEX = "sweep.json"
 
@@ -268,8 +268,7 @@ def arm_of(name):
 
 def write_index(directory, name, arms, seeds):
     """Write or extend ``sweep.json``: the sweep's arms in order, and which run belongs to which."""
-    path = directory / INDEX
-    directory.mkdir(parents=True, exist_ok=True)
+    path = make_directory(directory) / INDEX
     with hold(directory, wait=True):
         runs = read_json(path, "runs")["runs"] if path.exists() else {}
         for arm in arms:

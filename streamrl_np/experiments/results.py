@@ -125,7 +125,9 @@ def read_json(path, *keys):
         raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
     except (OSError, ValueError) as error:
         raise RunDirectoryError(f"{path} is damaged: {error}") from None
-    lacks = [key for key in keys if not isinstance(content, dict) or key not in content]
+    if not isinstance(content, dict):
+        raise RunDirectoryError(f"{path} is damaged: it holds no names with values")
+    lacks = [key for key in keys if key not in content]
     if lacks:
         raise RunDirectoryError(f"{path} is damaged: it lacks {', '.join(lacks)}")
     return content

@@ -1,8 +1,8 @@
 """Run an experiment: write its episodes, metrics and checkpoints, and be ready to be killed.
 
-A checkpoint is taken at the end of an episode only, the last one at the end of the last. It
-knows how long the CSV files were, so a resumed run cuts them back to that point and writes the
-same bytes again.
+A checkpoint is taken at the end of an episode only, the last one at the end of the last or of one
+shortly before. It knows how long the CSV files were, so a resumed run cuts them back to that point
+and writes the same bytes again.
 """
 
 import collections
@@ -33,6 +33,7 @@ from .results import (
     write_json,
 )
 
+SNAPSHOT_EVERY = 1000  # steps at least; a copy of all arrays takes as long as one
 ERRORS = "td_error", "auxiliary", "trace_auxiliary"  # whose mean says less than their size
 HARMLESS = {LOCK, ".config.json.part"}  # in a new directory; one was killed as it began
 FROM_OUTSIDE = "the reward", "the observation", "the next observation"  # see check_error
@@ -46,6 +47,7 @@ class Progress:
         self.episodes = 0
         self.seconds = 0.0
         self.recent = collections.deque(maxlen=WINDOW)  # returns
+        self.longest = 0  # steps of the longest episode
         self.sums = None  # of the metrics since their last row
         self.offsets = {}  # file → bytes
 
@@ -217,12 +219,19 @@ class Run:
         progress, run = self.progress, self.experiment.run
         if progress.step >= run.steps or self.solved():  # a checkpoint is of an episode's end
             return
+        if not self.at_episode_end:
+            raise RunDirectoryError(
+                f"the run in {self.directory} was broken off within an episode: open it again, with"
+                " resume"
+            )
         if not self.tables:
             self.open_tables(progress.offsets)
+        (self.directory / "summary.json").unlink(missing_ok=True)  # of fewer steps
         began = time.perf_counter() - progress.seconds
-        since = time.perf_counter()  # of the last row of metrics
+        since, since_step = time.perf_counter(), progress.step  # of the last row of metrics
         next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
-        total, length, held = 0.0, 0, None
+        total, length = 0.0, 0
+        held, kept = None, progress.step  # a snapshot, and the step of the last or of a checkpoint
         loop = transitions(
             self.env, self.agent, self.observe, self.scale, run.seed, progress.episodes
         )
@@ -232,22 +241,24 @@ class Run:
             self.add_metrics(transition.update)
             self.at_episode_end = transition.done
             if progress.step % run.metrics_every == 0:
-                now = time.perf_counter()
-                self.write_metrics(run.metrics_every / (now - since))
-                since = now
+                now, steps = time.perf_counter(), progress.step - since_step
+                self.write_metrics(steps / (now - since))
+                since, since_step = now, progress.step
             if transition.done:
                 progress.episodes += 1
                 progress.recent.append(total)
                 row = (progress.step, transition.episode, total, length)
                 self.tables["episodes.csv"].write(row)
+                progress.longest = max(progress.longest, length)
                 total, length = 0.0, 0
                 progress.seconds = time.perf_counter() - began
-                held = None
+                may_be_last = run.steps - progress.step <= progress.longest
                 if progress.step >= min(next_save, run.steps) or self.solved():
                     self.save()
+                    held, kept = None, progress.step
                     next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
-                elif next_save >= run.steps:  # this may be the last episode that ends
-                    held = self.snapshot()
+                elif may_be_last or progress.step - kept >= SNAPSHOT_EVERY:
+                    held, kept = self.snapshot(), progress.step
             yield progress.step
             if progress.step >= run.steps or (transition.done and self.solved()):
                 break
@@ -378,14 +389,16 @@ def resume(directory, steps=None, expected=None):
     run = Run(experiment, name)
     run.restore(directory)
     if steps is not None:  # who resumes again goes on to this number
-        done = run.progress.step
-        if (directory / "summary.json").exists():
-            done = max(done, read_json(directory / "summary.json", "steps")["steps"])
+        summary = directory / "summary.json"
+        made = read_json(summary, "steps")["steps"] if summary.exists() else 0
+        done = max(run.progress.step, made if isinstance(made, int) else 0)
         if steps < done:
             run.close()
             raise SettingError(f"steps must be at least the {done} that are done, got {steps}")
         content = read_json(directory / "config.json")
         write_json(directory / "config.json", {**content, "settings": configs.to_dict(experiment)})
+        if steps > done:
+            summary.unlink(missing_ok=True)  # it would say that the run is complete
     return run
 
 

@@ -19,7 +19,7 @@ from ..cells import rtu
 from ..files import write_csv
 from ..settings import SettingError, pattern
 from . import configs, sweep
-from .results import RunDirectoryError, hold, read_episodes
+from .results import RunDirectoryError, hold, make_directory, read_episodes
 
 METHODS = {
     "RTU RTRL": ("rtu", "rtrl"),
@@ -326,7 +326,7 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
         Failures by name.
     """
     began = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     failures = {}
     batch = 4 * workers if minutes is None else workers  # all of a smaller one begin at once
     while minutes is None or time.monotonic() - began < 60 * minutes:
