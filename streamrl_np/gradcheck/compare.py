@@ -26,9 +26,10 @@ from .report import FAIL, INCONCLUSIVE, PASS, Entry, Parameter, gather, worst_of
 SMALL = 1e-3  # an entry this much smaller than the largest is held to that one's digits
 KINK = 1e-6  # left and right slopes further apart than this, relative to the scale, are two
 
-# steps to both sides; where they leave a function as it is to the last bit, its slope is 0
-NEAR = np.longdouble(2) ** -28, np.longdouble(2) ** -22  # of an entry's own size
+# a function that stays the same, to the last bit, at all of these steps has slope 0
 AROUND = [side * np.longdouble(differences.STEP) / 8**i for i in range(4) for side in (1, -1)]
+# one that moves there, but not at these (of an entry's own size), is made of steps
+NEAR = [side * np.longdouble(2) ** power for power in (-28, -22) for side in (1, -1)]
 
 
 class Loss:
@@ -68,11 +69,12 @@ class Loss:
 
         def phi(s):
             self.buffer[at] = self.z[at] + s * direction
-            try:
-                ys = listed_outputs(self.inputs.call(self.f, self.views))
-            except Exception:  # a function may raise outside its domain
-                return np.longdouble("nan")
-            return inner(self.gs, ys)
+            with np.errstate(all="ignore"):
+                try:
+                    ys = listed_outputs(self.inputs.call(self.f, self.views))
+                except Exception:  # a function may raise outside its domain
+                    return np.longdouble("nan")
+                return inner(self.gs, ys)
 
         return phi
 
@@ -94,7 +96,7 @@ class Loss:
         """
         phi = self.along(direction, at)
         own = np.max(np.abs(self.z[at]), initial=0) or 1
-        still = all(phi(side * own * near) == self.value for near in NEAR for side in (1, -1))
+        still = all(phi(own * near) == self.value for near in NEAR)
         steps = still and not all(phi(s) == self.value for s in AROUND)
         rough = differences.roughness(lambda s: phi(s * own))
         answers = [
