@@ -224,10 +224,10 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys):
     (seeds[4] / "config.json").write_text('{"experiment": "memory-chain", "settings": {}}')
     assert cli.main(["plot", str(tmp_path)]) == 0
     assert "config.json does not describe a run: KeyError('env')" in capsys.readouterr().err
-    for text in "{}", "[]":
+    for text, words in ("{}", "it lacks runs"), ("[]", "it holds no names with values"):
         (tmp_path / "sweep.json").write_text(text)
         assert cli.main(["plot", str(tmp_path)]) == 2
-        assert "sweep.json is damaged: it lacks runs" in capsys.readouterr().err
+        assert f"sweep.json is damaged: {words}" in capsys.readouterr().err
 
 
 @pytest.mark.slow
