@@ -109,8 +109,7 @@ def test_steps_shrink_where_the_function_is_narrow_or_undefined():
 @pytest.mark.parametrize("periods", [500, 2**9, 2**10, 2**15, 2**17])
 def test_a_wave_does_not_hide_between_the_steps(periods):
     w, x = 2 * np.pi * periods, rng.normal(size=4)
-    right = gradcheck.check(lambda x: np.sin(w * x), lambda g, x: g * w * np.cos(w * x), x)
-    assert right.ok or (periods > 2**16 and right.verdict == "inconclusive")  # w x is rounded
+    assert gradcheck.check(lambda x: np.sin(w * x), lambda g, x: g * w * np.cos(w * x), x).ok
     report = gradcheck.check(lambda x: x**2 + 0.01 * np.sin(w * x), lambda g, x: 2 * g * x, x)
     assert report.verdict == "fail"
 
@@ -128,7 +127,9 @@ def test_a_function_that_rounds_is_inconclusive_and_not_wrong(digits):
         verdicts.add(gradcheck.check(f, lambda g, x: g * np.cos(x), x).verdict)
     assert verdicts == {"inconclusive"}
     wrong = gradcheck.check(f, lambda g, x: g * np.sin(x), np.array([0.3, 1.2]))
-    assert wrong.verdict == ("fail" if digits in (9, 12) else wrong.verdict) != "pass"
+    assert wrong.verdict != "pass"
+    if digits in (9, 12):
+        assert wrong.verdict == "fail"
 
 
 def test_roughness():

@@ -33,7 +33,7 @@ from .results import (
     write_json,
 )
 
-SNAPSHOT_EVERY = 1000  # steps at least; a copy of all arrays takes as long as one
+SNAPSHOT_EVERY = 1000  # steps at least, so that copying all arrays costs little
 ERRORS = "td_error", "auxiliary", "trace_auxiliary"  # whose mean says less than their size
 HARMLESS = {LOCK, ".config.json.part"}  # in a new directory; one was killed as it began
 FROM_OUTSIDE = "the reward", "the observation", "the next observation"  # see check_error
