@@ -99,8 +99,8 @@ class QRC(StreamAgent):
         self.add("h", self.h, self.z_theta, self.optimizer_h)
         self.q_step = None  # (q(s, ·), cache) of the last act
         # overwritten every step
-        self.q_gradient, self.total, self.scratch = (np.empty(size, dtype) for _ in range(3))
-        self.held = self.q.state.like()
+        self.q_gradient, self.held = self.q.p.like(), self.q.state.like()
+        self.total, self.scratch = np.empty(size, dtype), np.empty(size, dtype)
 
     def act(self, observation):
         """Advance q by ``observation`` (inputs,) and choose an action."""
@@ -136,7 +136,7 @@ class QRC(StreamAgent):
         decay = gamma * lam * bool(q[action] == q.max())  # Watkins' cut
 
         self.q.vjp(q_cache, self.one_hot[action])
-        self.q_gradient[:] = self.q.grad.flat
+        self.q.grad, self.q_gradient = self.q_gradient, self.q.grad  # the look-ahead writes its own
         q_next = self.look_ahead(next_observation)
         h_all, h_cache = self.h.forward(observation)
         self.h.vjp(h_cache, self.one_hot[action])
@@ -145,18 +145,18 @@ class QRC(StreamAgent):
         delta = float(reward) + discount * q_next - float(q[action])  # (eq. A4)
         self.check_error(delta, reward, observation, next_observation)
 
-        accumulate(self.z_w.flat, self.q_gradient, decay)  # (eq. A5)
+        accumulate(self.z_w.flat, self.q_gradient.flat, decay)  # (eq. A5)
         accumulate(self.z_theta.flat, self.h.grad.flat, decay)  # (eq. A6)
         accumulate(self.z_h, h, decay)  # (eq. A7)
         z_h = float(self.z_h[0])
 
         w, theta = self.q.p.flat, self.h.p.flat
-        next_gradient, h_gradient = self.q.grad.flat, self.h.grad.flat
+        q_gradient, next_gradient = self.q_gradient.flat, self.q.grad.flat
         # Δw = δ z_w + (z_h − h) ∇q − z_h γ ∇max q(s′, ·)   (eq. A8)
-        terms = (delta, self.z_w.flat), (z_h - h, self.q_gradient), (-z_h * discount, next_gradient)
+        terms = (delta, self.z_w.flat), (z_h - h, q_gradient), (-z_h * discount, next_gradient)
         self.optimizer_q.step(w, self.downhill(terms))
         # Δθ = δ z_θ − h ∇h − β θ   (eq. A9)
-        terms = (delta, self.z_theta.flat), (-h, h_gradient), (self.pull.flat, theta)
+        terms = (delta, self.z_theta.flat), (-h, self.h.grad.flat), (self.pull.flat, theta)
         self.optimizer_h.step(theta, self.downhill(terms))
 
         self.count()
@@ -166,8 +166,9 @@ class QRC(StreamAgent):
 
     def downhill(self, terms):
         """Make the gradient that an optimizer descends, −Σ coefficient · vector over ``terms``."""
-        self.total[:] = 0.0
-        for coefficient, vector in terms:
+        (coefficient, vector), *others = terms
+        np.multiply(vector, -coefficient, out=self.total)
+        for coefficient, vector in others:
             np.multiply(vector, coefficient, out=self.scratch)
             self.total -= self.scratch
         return self.total

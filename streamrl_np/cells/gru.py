@@ -145,9 +145,9 @@ def vjp(p, state, cache, gy, grad):
         for name in p.layout:
             grad[name][:] = np.tensordot(gy, state[f"S_{name}"], 1)  # (eq. C24)
     elif cache.mode == "tbptt1":
-        np.multiply(g[:, :, None], cache.x, out=grad.W)  # (eq. C25)
+        layers.outer(g.ravel(), cache.x, grad.W.reshape(g.size, -1))  # (eq. C25)
         grad.b[:] = g
-        np.multiply(g_U[:, :, None], cache.h_prev, out=grad.U)
+        layers.outer(g_U.ravel(), cache.h_prev, grad.U.reshape(g.size, -1))
     else:
         grad.flat[:] = 0.0
     return np.einsum("gn,gnd->d", g, p.W)  # (eq. C26)
