@@ -212,9 +212,10 @@ def claimed(cell):
 def lateness(cell, seed, place):
     """Say how late a run should come: three seeds of a line's first length before its second.
 
-    First stream AC(λ) with λ = 0.8 and QRC(λ) with λ = 0.95, which may decide the other two.
+    First stream AC(λ) with λ = 0.8 and QRC(λ) with λ = 0.95; the other two last, for these may
+    decide them.
     """
-    after = {("actor-critic", 0.8): 0, ("qrc", 0.95): 8}.get((cell.agent, cell.trace_decay), 16)
+    after = {("actor-critic", 0.8): 0, ("qrc", 0.95): 8}.get((cell.agent, cell.trace_decay), 32)
     return seed + 3 * place + after
 
 
