@@ -336,7 +336,7 @@ def test_a_misplaced_epsilon_is_named():
         (np.tanh, lambda g, x: g * 1j, "is a real part missing"),
         (np.tanh, lambda g, x: (g, g), "2 arrays for 1 inputs"),
         (np.tanh, lambda g, x: g * g, "not linear in g"),
-        (np.tanh, lambda g, x: np.multiply(x, 2, out=x), "changes its input x in place"),
+        (lambda x: np.tanh(x), lambda g, x: np.multiply(x, 2, out=x), "changes its input x in"),
         (np.tanh, lambda g, x: np.multiply(g, 2, out=g), "changes the incoming gradient"),
         (lambda x: np.multiply(x, 2, out=x), lambda g, x: 2 * g, "the function changes its input"),
         (lambda x: x + rng.normal(), lambda g, x: g, "two answers to one question"),
@@ -429,7 +429,7 @@ def test_what_is_not_claimed_is_not_checked_and_said_so():
 
 def test_bad_input_is_refused():
     with pytest.raises(InputError, match="x must be an array of float32"):
-        gradcheck.check(np.sin, np.cos, np.arange(3))
+        gradcheck.check(lambda x: np.sin(x), np.cos, np.arange(3))
     with pytest.raises(InputError, match="kind must be one of vjp, gradient, jacobian, got 'jvp'"):
         gradcheck.check(np.sin, np.cos, np.ones(3), "jvp")
     for nothing in (), np.zeros(0), {}:
