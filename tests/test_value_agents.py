@@ -276,6 +276,16 @@ def test_sgd_and_adam_follow_their_formulas():
     assert set(adam.arrays()) == {"m", "v", "t"} and not sgd.arrays()
 
 
+def test_weights_that_are_drawn_to_zero_do_not_become_denormal():
+    agent = qrc.QRC(3, 2, np.random.default_rng(0))
+    agent.h.p.encoder.W[:] = 1e-40
+    x = np.zeros(3, "f4")
+    for _ in range(64):
+        agent.update(x, agent.act(x), 0.0, x, False, False)
+    w = np.abs(agent.h.p.flat)
+    assert not ((w > 0) & (w < np.finfo("f4").tiny)).any()
+
+
 @pytest.mark.parametrize("agent", [stream_q.StreamQ, qrc.QRC])
 @pytest.mark.parametrize("actions", [0, -1, 2.0])
 def test_actions_must_be_a_whole_number(agent, actions):

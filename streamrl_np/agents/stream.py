@@ -56,10 +56,10 @@ class StreamAgent:
         """Step the number of updates; now and then, numbers too small to matter become zero."""
         self.updates += 1
         if self.updates[0] % FLUSH_EVERY == 0:
-            for learner in self.learners.values():
-                flush_denormals(learner.trace.flat)
-                flush_denormals(learner.network.state.flat)
-                for array in learner.optimizer.arrays().values():
+            for network, trace, optimizer in self.learners.values():
+                for flat in network.p.flat, network.state.flat, trace.flat:
+                    flush_denormals(flat)
+                for array in optimizer.arrays().values():
                     flush_denormals(array)
 
     def acting_network(self):
