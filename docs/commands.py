@@ -10,7 +10,7 @@ OURS = {  # python -m streamrl_np …, one a line
     "cost": "cost --out docs/results/cost",
     "credit": "credit --out docs/results/credit",
     "staleness": "staleness --out docs/results/staleness",
-    "popgym": "sweep popgym --seeds 0-2 --only 'AC|PPO|mem|CountRecall.*QRC'",
+    "popgym": "sweep popgym --seeds 0-2",
     "mujoco": "sweep mujoco --seeds 0-2 --only 'PPO|(RTRL|memoryless)($|,-κ)'\n"
     "sweep mujoco --seeds 0-1 --only '(RTRL|memoryless),-plain'\n"
     "sweep mujoco --seeds 0 --only 'Hopper.*128'",
