@@ -15,6 +15,7 @@ ROOMS = [
     "extras",
     "processes",
     "files",
+    "swapping",
     "arrays",
     "layers",
     "cells",

@@ -5,7 +5,7 @@ the place of the library's. ``python -m streamrl_np course | check | grade`` wri
 grade assignments; docs/instructors.md and docs/students.md tell how.
 """
 
+from ..swapping import swap
 from .checking import check
-from .swapping import swap
 
 __all__ = ["check", "swap"]

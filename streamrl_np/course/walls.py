@@ -22,7 +22,7 @@ from . import seccomp
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 ROOMS = ("arrays", "layers", "cells", "networks", "policies", "optimizers", "agents", "settings")
-OTHERS = ("extras", "__init__")
+OTHERS = ("extras", "swapping", "__init__")
 # what checks a function of one's own; the rest of the checker holds answers
 CHECKER = ("__init__", "check", "compare", "differences", "hints", "inputs", "report")
 FILTER = "{seccomp}"  # where the number of the filter's pipe goes
@@ -62,7 +62,6 @@ def fill_box(box, withheld):
     for module in CHECKER:
         shutil.copy(PACKAGE / "gradcheck" / f"{module}.py", target / "gradcheck")
     shutil.copytree(PACKAGE / "course" / "box", target / "course" / "box", ignore=ignore)
-    shutil.copy(PACKAGE / "course" / "swapping.py", target / "course")
     (target / "course" / "__init__.py").write_text(QUIET_COURSE)
     for name in withheld:
         cut_out(target, name)
@@ -74,7 +73,7 @@ def fill_box(box, withheld):
 QUIET_COURSE = '''\
 """Inside the box there is nothing to check with: the grader looks from outside."""
 
-from .swapping import swap
+from ..swapping import swap
 
 
 def check(*args, **kwargs):

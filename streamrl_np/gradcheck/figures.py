@@ -135,7 +135,8 @@ def sensitivity_errors(rng, n=8, d=4, steps=400, drifts=DRIFTS, samples=40):
             if t in times:
                 only_last = np.zeros_like(gs[: t + 1])
                 only_last[t] = g
-                exact = sequence.by_bptt(Sequence("rtu", n, q, xs[: t + 1], only_last, (0,)), True)
+                s = Sequence("rtu", n, q, xs[: t + 1], only_last, (0,))
+                exact = sequence.sum_by_bptt(s)
                 found.append(np.linalg.norm(grad.flat - exact) / np.linalg.norm(exact))
             q.flat[:] += drift * p.flat * walks[t]
         errors[words] = np.array(found)

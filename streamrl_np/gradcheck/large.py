@@ -34,7 +34,7 @@ def full_size_run(make_cell, name, n=192, d=64, steps=200, starts=(0, 67, 131)):
         claimed = p.like()
         claimed.flat[:] = sum_by_rtrl(s)
         bptt = p.like()
-        bptt.flat[:] = sequence.by_bptt(s, total=True)
+        bptt.flat[:] = sequence.sum_by_bptt(s)
         parameters = [judge(key, array, bptt[key]) for key, array in claimed.items()]
         parameters.append(look_along(s, claimed.flat, rng))
         return Report("", tuple(parameters), EXACT, notes=(NOTE,))

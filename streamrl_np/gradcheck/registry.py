@@ -18,6 +18,7 @@ import zlib
 
 import numpy as np
 
+from ..swapping import swap
 from . import large
 from .check import check_problem
 from .report import Report
@@ -159,9 +160,5 @@ def resolve(name):
 def swapped(name, function):
     """Put ``function`` in the place of the package's ``name`` while the context lasts."""
     owner, attribute = resolve(name)
-    own = vars(owner)[attribute]
-    setattr(owner, attribute, function)
-    try:
+    with swap(owner, **{attribute: function}):
         yield
-    finally:
-        setattr(owner, attribute, own)

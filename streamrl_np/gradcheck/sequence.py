@@ -106,34 +106,39 @@ def twin_states(s, p):
     return before
 
 
-def by_bptt(s, total=False):
-    """Differentiate by walking back from each step to its episode's start, or once from the end.
+def by_bptt(s):
+    """Differentiate by walking back from each step to its episode's start."""
+    p, rows = twins.split(s.p), []
+    before = twin_states(s, p)
+    for t, g in enumerate(s.gs):
+        only_last = np.zeros_like(s.gs)
+        only_last[t] = g
+        rows.append(walk_back(s, p, before, t, only_last))
+    return np.array(rows)
 
-    Parameters
-    ----------
-    s : Sequence
-    total : bool
-        Return the gradient of Σ ℓ_t alone, (N,), by a single walk.
+
+def sum_by_bptt(s):
+    """Differentiate Σ ℓ_t through the whole past, (N,), by one walk back through each episode."""
+    p, ends = twins.split(s.p), [*(start - 1 for start in s.starts if start), len(s.xs) - 1]
+    before = twin_states(s, p)
+    return sum(walk_back(s, p, before, end, s.gs) for end in ends)
+
+
+def walk_back(s, p, before, end, gs):
+    """Pull ``gs`` (T, features) back from step ``end``: ∂(Σ gs_t · y_t)/∂p, (N,).
+
+    To the start of that step's episode; in mode "tbptt1" through the one step.
     """
-    p, (twin, zero) = twins.split(s.p), s.twin()
-    before, rows = twin_states(s, p), []
-    last = len(s.xs) - 1
-    for end in [last] if total else range(last + 1):
-        total_grads = {name: np.zeros_like(array) for name, array in p.items()}
-        gh = np.zeros_like(zero)
-        for t in range(end, -1, -1):
-            g = s.gs[t] if total or t == end else np.zeros_like(s.gs[t])
-            grads, gh, _ = twin.vjp(p, before[t], s.xs[t], gh, g)  # (eq. G9)
-            for name, array in grads.items():
-                total_grads[name] += array
-            if t in s.starts:
-                gh = np.zeros_like(zero)
-                if not total:
-                    break
-            if s.mode == "tbptt1":
-                break
-        rows.append(twins.join(total_grads, s.p).flat)
-    return rows[0] if total else np.array(rows)
+    twin, zero = s.twin()
+    total = {name: np.zeros_like(array) for name, array in p.items()}
+    gh = zero
+    for t in range(end, -1, -1):
+        grads, gh, _ = twin.vjp(p, before[t], s.xs[t], gh, gs[t])  # (eq. G9)
+        for name, array in grads.items():
+            total[name] += array
+        if t in s.starts or s.mode == "tbptt1":
+            break
+    return twins.join(total, s.p).flat
 
 
 def by_differences(s):

@@ -6,8 +6,8 @@ import numpy as np
 
 from ... import layers, networks
 from ...arrays import Views
+from ...swapping import swap
 from .. import judge
-from ..swapping import swap
 from ..tasks import Assignment, Task
 
 CONSTANTS = {

@@ -251,7 +251,7 @@ def agent(ask, rng, c):
         w[:], size = bounded(w, z, delta, alpha, kappa, c["floor"])
         return size, float(np.abs(z).sum())
 
-    from ..swapping import swap
+    from ...swapping import swap
 
     with swap(optimizers.ObGD, step=step):
         for t in range(T):

@@ -9,10 +9,10 @@ import numpy as np
 from ... import cells
 from ...arrays import Views
 from ...cells import rtu
+from ...swapping import swap
 from .. import judge
 from ..box import harness
 from ..box.harness import UNWRITTEN
-from ..swapping import swap
 from ..tasks import Assignment, Task
 
 CONSTANTS = {"power": ("0.5", ("0.25", "0.75", "1.5", "0.4"))}

@@ -61,7 +61,7 @@ def value(student, name):
 
 def in_library(student, owner, *names):
     """Swap functions of the library for the student's of the same names."""
-    from ..swapping import swap
+    from ...swapping import swap
 
     return swap(owner, **{name: student.function(name) for name in names})
 
@@ -215,7 +215,7 @@ def td_agent(student, seed, xs, rewards, ends):
     """Give a library TD agent's parameters after some transitions, on the student's functions."""
     from ... import optimizers
     from ...agents import td
-    from ..swapping import swap
+    from ...swapping import swap
 
     accumulate, obgd_step = student.function("accumulate"), student.function("obgd_step")
 
