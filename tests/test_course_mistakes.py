@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -327,6 +328,16 @@ A5 = {
 }
 ALL6 = "interface peek gradient memory"
 COPIED = Path(mingru.__file__).read_text().replace("from .. import", "from streamrl_np import")
+# notebook 9's cell, as one would copy it
+BOOK = Path(__file__).parent.parent / "notebooks" / "09_your_own.md"
+FROM_THE_BOOK = """
+from types import SimpleNamespace
+from streamrl_np.layers import sigmoid
+""" + re.search(r"def init\(.*?(?=cells.CELLS)", BOOK.read_text(encoding="utf-8"), re.DOTALL)[0]
+FROM_THE_BOOK += """
+layout, state_layout = leaky.layout, leaky.state_layout
+feature_count, retention = leaky.feature_count, leaky.retention
+"""
 A6 = {
     "features_of_another_class": (
         ("cell", "return PER_UNIT * n\n", "return 2 * PER_UNIT * n\n"),
@@ -334,6 +345,12 @@ A6 = {
         "feature_count(3) is 6; with 1 a unit it must be 3",
     ),
     "a_copy_of_mingru": (("cell", None, COPIED), ALL6, "this is the library's mingru"),
+    "the_cell_of_the_book": (("cell", None, FROM_THE_BOOK), ALL6, "this is that of chapter 9:"),
+    "the_cell_of_the_book_and_a_tanh": (
+        ("cell", None, FROM_THE_BOOK.replace("y=state.h.copy()", "y=np.tanh(state.h)")),
+        ALL6,
+        "this is that of chapter 9 with a tanh behind it",
+    ),
     "the_librarys_mingru": (
         ("cell", None, "from streamrl_np.cells.mingru import *"),
         ALL6,
@@ -368,7 +385,11 @@ A6 = {
         "peek",
         "peek changes the state: it may only look",
     ),
-    "sign": (("cell", "(h - Bx)", "(Bx - h)"), "gradient", "the sign is flipped"),
+    "sign": (
+        ("cell", "(h - lam / take * Bx)", "(lam / take * Bx - h)"),
+        "gradient",
+        "the sign is flipped",
+    ),
     "nothing_is_carried": (
         ("cell", "carry[:, None] * state.S_B + ", ""),
         "gradient",

@@ -32,6 +32,7 @@ class Config:
     name: str = setting("rtu", "the cell", choices=CELLS)  # a cell added later counts
     units: int = setting(192, "n, units in the cell", low=1)
     mode: str = setting("rtrl", "gradient: exact, one-step, or none", choices=MODES)
+    # differs from Farr 2026: 0 there
     r_min: float = setting(0.9, "least |λ| at the start", low=0, high=0.999999)
     r_max: float = setting(1.0, "greatest |λ| at the start", low=0.001, high=1)
     max_phase: float = setting(6.28, "greatest phase at the start, radians", above=0)

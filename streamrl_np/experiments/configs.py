@@ -157,6 +157,7 @@ AT_ONCE = dict(discount=0.0, entropy=0.0)
 # by the start of a task's name; the bonus hurts where many actions are wrong; units that hardly
 # turn add up, which is to count; what the table shows now is for units that forget at once
 # differs from Farr 2026: λ = 0.95 there, 0.8 here
+# differs from Farr 2026: |λ| in [0, 1] and phases to 6.28 there, also on CountRecall
 # differs from Farr 2026: 90 % zeros among all first weights there, also on Concentration
 POPGYM = {
     "Repeat": dict(agent=dict(discount=0.5)),

@@ -97,6 +97,10 @@ def layer_norm(rng):
         _, inv_std = layers.layer_norm(x)
         return inv_std * (g - g.mean(-1, keepdims=True))
 
+    def still_mean(g, x):
+        y, inv_std = layers.layer_norm(x)
+        return inv_std * (g - y * (g * y).mean(-1, keepdims=True))
+
     return Problem(
         lambda x: layers.layer_norm(x)[0],
         lambda g, x: layers.layer_norm_vjp(g, *layers.layer_norm(x)),
@@ -105,6 +109,7 @@ def layer_norm(rng):
             "ε is added to the standard deviation, not to the variance": outside,
             "ε is forgotten": without,
             "the standard deviation is held still": still_std,
+            "the mean is held still": still_mean,
         },
     )
 

@@ -13,7 +13,7 @@ KINDS = {
     "c": "a conjugate is missing",
     "d": "an array is overwritten before it is used for the last time",
     "e": "a mean is taken where a sum belongs, or a sum where a mean belongs",
-    "f": "a condition looks at the wrong variable",
+    "f": "the right question, asked of the wrong array",
     "g": "two cases are treated as one",
     "h": "the constraint that probabilities sum to 1 is forgotten",
     "i": "the sign is wrong",
