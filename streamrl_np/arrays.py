@@ -10,12 +10,25 @@ import math
 
 import numpy as np
 
+from .settings import SettingError
+
 COMPLEX = {np.dtype("f4"): np.dtype("c8"), np.dtype("f8"): np.dtype("c16")}
 COMPLEX[np.dtype(np.longdouble)] = np.dtype(np.clongdouble)
 
 
 class Complex(tuple):
     """The shape of a complex array in a layout: ``Complex((n, d))`` takes 2·n·d floats."""
+
+
+def precision(dtype):
+    """Return the NumPy dtype that is meant; SettingError unless it is a float's."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = dtype
+    if found not in COMPLEX:
+        raise SettingError(f"dtype must be float32, float64 or longdouble, got {found}")
+    return found
 
 
 def size(layout):
@@ -60,9 +73,11 @@ class Views:
 
     Raises
     ------
+    SettingError
+        For a dtype that is not a float's.
     ValueError
-        For a dtype that is not a float, a flat vector of another size, or an array that has the
-        name of something that a ``Views`` has itself.
+        For a flat vector of another size, or an array that has the name of something that a
+        ``Views`` has itself.
 
     Examples
     --------
@@ -73,9 +88,7 @@ class Views:
     """
 
     def __init__(self, layout, dtype=np.float64, flat=None):
-        dtype = np.dtype(dtype if flat is None else flat.dtype)
-        if dtype not in COMPLEX:
-            raise ValueError(f"dtype must be float32, float64 or longdouble, got {dtype}")
+        dtype = precision(dtype if flat is None else flat.dtype)
         if flat is None:
             flat = np.zeros(size(layout), dtype)
         if flat.shape != (size(layout),):
@@ -186,11 +199,13 @@ def require_all_finite(parts):
 
 def require_finite(name, values):
     """Raise NonFiniteError if an array, a number or a Views holds a NaN or an infinity."""
-    flat = values.flat if isinstance(values, Views) else np.atleast_1d(values)
+    array = values.flat if isinstance(values, Views) else np.atleast_1d(values)
+    flat = array.reshape(-1)
     bad = np.flatnonzero(~np.isfinite(flat))
     if bad.size:
         if flat.size == 1:
             raise NonFiniteError(f"{name} is {flat[0]}")
-        entry = values.name_of(bad[0]) if isinstance(values, Views) else f"entry {bad[0]}"
+        where = ", ".join(map(str, np.unravel_index(bad[0], array.shape)))
+        entry = values.name_of(bad[0]) if isinstance(values, Views) else f"entry {where}"
         count = f"{bad.size} of {flat.size} entries are not finite"
         raise NonFiniteError(f"{name}: {entry} is {flat[bad[0]]} ({count})")

@@ -16,7 +16,7 @@ def atomic_write(path, write):
         os.replace(beside, path)
     except OSError as error:  # a full disk names no file by itself
         beside.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -59,7 +59,7 @@ def linear_vjp(g, x, W, gW=None):
     gW : (m, d) ndarray
         Summed over the batch.
     gb : (m,) ndarray
-        Summed over the batch.
+        Summed over the batch; of one sample it is ``g`` itself, not a copy.
     """
     gx = g @ W  # ∂L/∂x = Wᵀ g   (eq. L2)
     if g.ndim == 1:
@@ -80,7 +80,7 @@ def layer_norm(x):
     d = x.shape[-1]
     centred = x - x.sum(-1, keepdims=True) / d
     variance = np.vecdot(centred, centred)[..., None] / d
-    inv_std = 1.0 / np.sqrt(variance + x.dtype.type(LAYER_NORM_EPS))
+    inv_std = 1.0 / np.sqrt(variance + LAYER_NORM_EPS)
     return centred * inv_std, inv_std  # (eq. L3)
 
 
@@ -130,7 +130,7 @@ def sigmoid_vjp(g, y):
 
 def softplus(x):
     """Compute log(1 + exp(x)) without overflow."""
-    return np.logaddexp(x, x.dtype.type(0))  # (eq. L8)
+    return np.logaddexp(x, 0.0)  # (eq. L8)
 
 
 def softplus_vjp(g, x):
@@ -163,8 +163,8 @@ def log_softmax_vjp(g, y):
 def sparse_init(rng, outputs, inputs, sparsity=0.9):
     """Draw a weight matrix whose rows are mostly zero.
 
-    Each row keeps a random tenth of its inputs, drawn from U(−1/√inputs, 1/√inputs)
-    (Elsayed 2024, section 3.3).
+    Each row keeps a random share, 1 − ``sparsity``, of its inputs and at least one, drawn from
+    U(−1/√inputs, 1/√inputs) (Elsayed 2024, section 3.3).
 
     Parameters
     ----------

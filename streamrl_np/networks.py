@@ -16,7 +16,7 @@ import numpy as np
 from . import layers
 from .arrays import Views
 from .cells import CELLS
-from .settings import at_least, check, setting
+from .settings import at_least, check, instance, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Network:
     Raises
     ------
     SettingError
-        For fewer than one input or output.
+        For fewer than one input or output, or an ``rng`` that is no generator.
 
     Attributes
     ----------
@@ -72,8 +72,9 @@ class Network:
 
     def __init__(self, inputs, outputs, config, cell, rng, dtype=np.float32):
         at_least(1, inputs=inputs, outputs=outputs)
+        instance(np.random.Generator, rng=rng)
         d, n = config.width, cell.units
-        self.cell, self.mode = CELLS[cell.name], cell.mode
+        self.cell_name, self.cell, self.mode = cell.name, CELLS[cell.name], cell.mode
         features = self.cell.feature_count(n)
         self.blocks = [f"block{i}" for i in range(config.blocks)]
         sizes = {"encoder": (d, inputs)}
@@ -229,3 +230,10 @@ class Network:
     def reset(self):
         """Step back to the start of an episode: hidden state and sensitivities become zero."""
         self.state.flat[:] = 0.0
+
+    def __getstate__(self):
+        """Copy and pickle without the cell: modules cannot be, but have a name."""
+        return {**self.__dict__, "cell": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, cell=CELLS[state["cell_name"]])

@@ -1,11 +1,14 @@
 """Policies: what a network's outputs mean, and the derivative that the actor climbs.
 
-Each policy samples an action and gives log-probability and entropy, each with its
+An actor's policy samples an action and gives log-probability and entropy, each with its
 gradient right below, with respect to the network's outputs. All but ``sample`` work on
-the last axis, so the same line serves one step and a batch of them.
+the last axis, so the same line serves one step and a batch of them. ``EpsilonGreedy``, for
+action values, only samples.
 """
 
 # k actions (of which one is chosen, or which are all set); "..." is nothing or (batch,)
+
+import numbers
 
 import numpy as np
 
@@ -156,7 +159,7 @@ class EpsilonGreedy:
 
     def __init__(self, start, end, steps):
         for name, share in ("start", start), ("end", end):
-            if not 0 <= share <= 1:
+            if not isinstance(share, numbers.Real) or not 0 <= share <= 1:
                 raise SettingError(f"{name} must be a share in [0, 1], got {share!r}")
         at_least(1, steps=steps)
         self.start, self.end, self.steps = start, end, steps

@@ -5,6 +5,7 @@ fields. :func:`check` runs once, when a ``Config`` is made, so that nothing
 inside a training step has to check anything.
 """
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -65,7 +66,8 @@ def plain(value, kind):
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if float in kinds and isinstance(value, numbers.Real):
-        return float(value)
+        with contextlib.suppress(OverflowError):
+            return float(value)
     return int(value) if isinstance(value, numbers.Integral) else value
 
 
@@ -120,13 +122,16 @@ def at_least(least, **values):
 
 def given(kind, **value):
     """Return the one argument, or ``kind()`` for None; SettingError if it is of another kind."""
-    ((name, settings),) = value.items()
-    if settings is None:
-        return kind()
-    if not isinstance(settings, kind):
-        wanted, got = (f"{k.__module__}.{k.__name__}" for k in (kind, type(settings)))
-        raise SettingError(f"{name} must be a {wanted}, got a {got}")
-    return settings
+    return kind() if None in value.values() else instance(kind, **value)
+
+
+def instance(kind, **value):
+    """Return the one argument; SettingError if it is of another kind."""
+    ((name, found),) = value.items()
+    if not isinstance(found, kind):
+        wanted, got = (f"{k.__module__}.{k.__name__}" for k in (kind, type(found)))
+        raise SettingError(f"{name} must be a {wanted}, got a {got.removeprefix('builtins.')}")
+    return found
 
 
 def pattern(name, text):
@@ -140,4 +145,4 @@ def pattern(name, text):
     try:
         return re.compile(text)
     except re.error as error:
-        raise SettingError(f"{name} is not a regular expression: {error}") from None
+        raise SettingError(f"{name} must be a regular expression, got {text!r}: {error}") from None

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -213,3 +215,33 @@ def test_settings_of_another_kind_are_refused():
         actor_critic.ActorCritic(2, policy, rng, config=ppo.Config())
     with pytest.raises(SettingError, match=r"cell must be a .*cells\.Config, got a .*networks"):
         actor_critic.ActorCritic(2, policy, rng, cell=networks.Config())
+    for agent in actor_critic.ActorCritic, ppo.PPO:
+        with pytest.raises(SettingError, match=r"policy must be a .*policies\.Policy, got a int"):
+            agent(2, 2, rng)
+        with pytest.raises(SettingError, match=r"rng must be a .*Generator, got a int"):
+            agent(2, policy, 0)
+        for dtype in "int32", "foo":
+            with pytest.raises(SettingError, match=f"dtype must be float32.*, got {dtype}"):
+                agent(2, policy, rng, dtype=dtype)
+
+
+def test_an_actor_that_broke_gives_no_action():
+    agent, s = make(), np.ones(3)
+    agent.actor.p.head.b[0] = np.nan
+    with pytest.raises(NonFiniteError, match=r"the actor parameters: head.b\[0\] is nan"):
+        agent.act(s)
+
+
+def test_a_copy_lives_the_same_life():
+    agent, rng = make(optimizer="adaptive_obgd"), np.random.default_rng(1)
+    xs = rng.normal(size=(9, 3))
+
+    def live(agent, span):
+        for t in span:
+            agent.update(xs[t], agent.act(xs[t]), 1.0, xs[t + 1], t == 5, False)
+        return {name: array.tobytes() for name, array in agent.arrays().items()}
+
+    live(agent, range(4))
+    twins = copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))
+    lives = [live(one, range(4, 8)) for one in (agent, *twins)]
+    assert lives[0] == lives[1] == lives[2]

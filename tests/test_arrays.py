@@ -99,3 +99,7 @@ def test_require_finite_names_the_entry():
         require_finite("the trace", p)
     with pytest.raises(NonFiniteError, match="the TD error is inf"):
         require_finite("the TD error", np.inf)
+    rows = np.zeros((3, 2))
+    rows[2, 1] = np.nan
+    with pytest.raises(NonFiniteError, match=r"the rows: entry 2, 1 is nan \(1 of 6"):
+        require_finite("the rows", rows)

@@ -841,6 +841,29 @@ def test_complex_mistakes_are_named(wrong, words):
     assert words in str(gradcheck.check(np.square, lambda g, z: wrong(2 * g * z.conj()), z))
 
 
+def test_made_up_names_do_not_hide_an_input():
+    f = lambda input2, *rest: input2 + rest[0] + rest[1]  # noqa: E731
+    report = gradcheck.check(f, lambda g, *xs: (g, g, 2 * g), (np.ones(2), np.ones(2), np.ones(2)))
+    assert [p.name for p in report.parameters] == ["input2", "rest", "input3"]
+    assert report.verdict == "fail" and report.worst.name.startswith("input3")
+
+
+def test_another_number_of_answers_is_two_answers():
+    calls = []
+
+    def f(x):
+        calls.append(x)
+        return (x,) * (1 + len(calls) % 2)
+
+    assert "two answers" in str(gradcheck.check(f, lambda *gs: sum(gs[:-1]), np.ones(2)))
+
+
+def test_a_name_that_the_package_does_not_have_is_refused():
+    for name in "layers.nope", "networks.Nope.vjp", "nowhere.vjp":
+        with pytest.raises(LookupError, match=f"no module of streamrl_np holds {name}"):
+            registry.resolve(name)
+
+
 def test_a_nan_claim_is_found_in_a_sampled_input():
     def vjp(g, W):
         G = 2 * g * W

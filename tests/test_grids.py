@@ -70,7 +70,7 @@ def test_unknown_sweep(capsys, tmp_path, monkeypatch):
             ["sweep", "mujoco", "--only", "zebra"],
             "match one of mujoco-Hopper-P/stream-",
         ),
-        (["sweep", "mujoco", "--only", "("], "only is not a regular expression"),
+        (["sweep", "mujoco", "--only", "("], "only must be a regular expression, got '('"),
         (["sweep", "mujoco", "--only", "seed"], "only must match one of"),
         (["sweep", "ppo", "--dask", "tcp://x:1", "--workers", "2"], "--dask has workers of its"),
         (["plot", "nowhere"], "nowhere holds no sweep"),

@@ -192,6 +192,24 @@ def test_the_next_value_is_zero_after_the_end_and_the_critics_after_a_cut():
     assert first == again, "both steps are the first of an episode"
 
 
+def test_an_episode_that_is_broken_off_ends_in_the_rollout_too():
+    agent = ppo.PPO(2, Categorical(2), np.random.default_rng(0))
+    x = np.ones(2, "f4")
+    for t in range(4):
+        agent.update(x, agent.act(x), 1.0, x, False, False)
+        if t == 1:
+            agent.reset()
+    assert list(agent.rollout.ends[:4]) == [False, True, False, False]
+    assert list(agent.rollout.starts[:4]) == [True, False, True, False]
+
+
+def test_an_actor_that_broke_gives_no_action():
+    agent = ppo.PPO(2, Gaussian(1), np.random.default_rng(0))
+    agent.actor.p.head.b[0] = np.nan
+    with pytest.raises(NonFiniteError, match=r"the actor parameters: head.b\[0\] is nan"):
+        agent.act(np.ones(2, "f4"))
+
+
 def test_the_next_value_is_the_critics_look_ahead():
     config = ppo.Config(rollout=8, segment=2, minibatches=2)
     agent = ppo.PPO(2, Categorical(2), np.random.default_rng(0), config)

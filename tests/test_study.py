@@ -192,7 +192,7 @@ def test_the_command(tmp_path, capsys):
     known = "memory-chain, memory-chain-500k, distractors, distractors-32, flagged-recall"
     assert f"study must be one of {known}" in capsys.readouterr().err
     for wrong, words in (
-        (["--only", "("], "not a regular expression"),
+        (["--only", "("], "must be a regular expression, got"),
         (["--only", "zebra"], "only must fit a run of memory-chain, and 'zebra' fits none"),
         (["--minutes", "nan"], "minutes must be a number above 0, got nan"),
         (["--draw", "--out", str(tmp_path / "none")], "none holds no finished runs"),

@@ -227,6 +227,16 @@ def test_a_broken_number_is_named(name):
         agent.update(x, a, 0.0, x, False, False)
 
 
+def test_a_broken_auxiliary_network_is_named_before_q_moves():
+    agent, x = make("qrc"), np.ones(INPUTS)
+    a = agent.act(x)
+    agent.h.p.head.b[:] = np.nan
+    before = agent.q.p.flat.copy()
+    with pytest.raises(NonFiniteError, match=r"the h parameters: head.b\[0\] is nan"):
+        agent.update(x, a, 0.0, x, False, False)
+    assert np.array_equal(agent.q.p.flat, before)
+
+
 def test_settings_out_of_range():
     with pytest.raises(SettingError, match=r"epsilon_end must be a number in \[0, 1\], got 2"):
         qrc.Config(epsilon_end=2)
@@ -241,6 +251,7 @@ def test_epsilon_falls_in_a_line_and_then_stays():
         ((1, 0.1, 0), "steps must be a whole number, at least 1, got 0"),
         ((2.0, 0.1, 5), r"start must be a share in \[0, 1\], got 2.0"),
         ((1.0, -1, 5), r"end must be a share in \[0, 1\], got -1"),
+        (("a", 0.1, 5), r"start must be a share in \[0, 1\], got 'a'"),
     ):
         with pytest.raises(SettingError, match=words):
             EpsilonGreedy(*wrong)

@@ -13,13 +13,16 @@ traces always did.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import cells, networks
+from ..arrays import require_finite
 from ..optimizers import OPTIMIZERS, Workspace, accumulate
-from ..settings import check, given, setting
+from ..policies import Policy
+from ..settings import check, given, instance, setting
 from .stream import StreamAgent
 
 
@@ -48,8 +51,8 @@ class Update(NamedTuple):
     td_error: float
     step_size_policy: float
     step_size_value: float
-    trace_policy: float  # ‖z_π‖₁
-    trace_value: float  # ‖z_v‖₁
+    trace_policy: float  # ‖z_π‖₁; with adaptive ObGD ‖z_π/√v̂‖₁ (eq. O5)
+    trace_value: float  # ‖z_v‖₁, likewise
     entropy: float
 
 
@@ -82,7 +85,7 @@ class ActorCritic(StreamAgent):
         self.config = config = given(Config, config=config)
         network = given(networks.Config, network=network)
         cell = given(cells.Config, cell=cell)
-        self.policy, self.rng = policy, rng
+        self.policy, self.rng = instance(Policy, policy=policy), rng
         self.actor = networks.Network(inputs, policy.outputs, network, cell, rng, dtype)
         self.critic = networks.Network(inputs, 1, network, cell, rng, dtype)
         self.z_pi, self.z_v = self.actor.p.like(), self.critic.p.like()
@@ -97,8 +100,18 @@ class ActorCritic(StreamAgent):
         self.actor_step = None  # (logits, cache) of the last act
 
     def act(self, observation):
-        """Advance the actor by ``observation`` (inputs,) and draw an action."""
+        """Advance the actor by ``observation`` (inputs,) and draw an action.
+
+        Raises
+        ------
+        NonFiniteError
+            If what the actor puts out holds a NaN or an infinity.
+        """
         logits, cache = self.actor.forward(observation)
+        if not math.isfinite(logits.sum()):  # before an environment is given such an action
+            require_finite("the observation", observation)
+            self.require_finite()
+            require_finite("the actor's output", logits)
         self.actor_step = logits, cache
         return self.policy.sample(logits, self.rng)
 

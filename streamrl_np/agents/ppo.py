@@ -25,7 +25,8 @@ import numpy as np
 from .. import cells, networks
 from ..arrays import flush_denormals, require_all_finite, require_finite
 from ..optimizers import Adam
-from ..settings import SettingError, check, given, setting
+from ..policies import Policy
+from ..settings import SettingError, check, given, instance, setting
 from . import rollout
 
 
@@ -37,6 +38,7 @@ class Config:
     discount: float = setting(0.99, "γ, weight of the next step's value", low=0, high=1)
     advantage_decay: float = setting(0.95, "λ of the advantages (GAE)", low=0, high=1)
     rollout: int = setting(2048, "T, steps between two rounds of learning", low=1)
+    # differs from Elelimy 2024: single steps there
     segment: int = setting(16, "steps that a gradient is unrolled through", low=1)
     minibatches: int = setting(32, "minibatches that a rollout is cut into", low=1)
     epochs: int = setting(4, "times that a rollout is learned from", low=1)
@@ -93,7 +95,7 @@ def value_loss_gradient(v, v_old, target, clip):
 
 def standardize(A):
     """Bring advantages to mean 0 and standard deviation 1 within a minibatch."""
-    return (A - A.mean()) / (A.std() + A.dtype.type(1e-8))
+    return (A - A.mean()) / (A.std() + 1e-8)
 
 
 class Update(NamedTuple):
@@ -137,7 +139,7 @@ class PPO:
         if not hasattr(cells.CELLS[cell.name], "unroll"):
             able = ", ".join(name for name, c in cells.CELLS.items() if hasattr(c, "unroll"))
             raise SettingError(f"cell.name must be one of {able} for PPO, got {cell.name!r}")
-        self.policy, self.rng, self.dtype = policy, rng, np.dtype(dtype)
+        self.policy, self.rng = instance(Policy, policy=policy), rng
         # the learners' own state is that before the rollout; their acting twins run ahead
         self.actor = networks.Network(inputs, policy.outputs, network, cell, rng, dtype)
         self.critic = networks.Network(inputs, 1, network, cell, rng, dtype)
@@ -158,13 +160,14 @@ class PPO:
         Raises
         ------
         NonFiniteError
-            If the value of the observation is a NaN or an infinity.
+            If what the actor puts out, or the value, holds a NaN or an infinity.
         """
         outputs, _ = self.acting.forward(observation)
         value, _ = self.judging.forward(observation)
-        if not math.isfinite(value[0]):  # before an environment is given such an action
+        if not math.isfinite(outputs.sum() + value[0]):  # before an environment gets the action
             require_finite("the observation", observation)
             self.require_finite()
+            require_finite("the actor's output", outputs)
             require_finite("the value", value)
         action = self.policy.sample(outputs, self.rng)
         self.acted = self.policy.log_prob(outputs, action), value[0]
@@ -216,10 +219,15 @@ class PPO:
         return Update(*self.log.tolist())
 
     def reset(self):
-        """Step back to the start of an episode: h of the acting networks becomes zero."""
+        """Step back to the start of an episode: h of the acting networks becomes zero.
+
+        What the rollout holds ends there: an episode broken off counts as terminated.
+        """
         self.acting.reset()
         self.judging.reset()
         self.first[0] = True
+        if self.rollout.count[0]:
+            self.rollout.ends[self.rollout.count[0] - 1] = True
 
     def acting_network(self):
         """Return the network whose memory the actions come from."""

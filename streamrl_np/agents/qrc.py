@@ -11,11 +11,13 @@ gradient of an objective (eq. A10) and stays stable off-policy. Per step (Elelim
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import cells, networks
+from ..arrays import require_finite
 from ..optimizers import GRADIENT_OPTIMIZERS, accumulate
 from ..policies import EpsilonGreedy
 from ..settings import at_least, check, given, setting
@@ -125,7 +127,7 @@ class QRC(StreamAgent):
         Raises
         ------
         NonFiniteError
-            If the TD error holds a NaN or an infinity.
+            If the TD error or h(s, a) holds a NaN or an infinity.
         """
         cfg = self.config
         gamma, lam = cfg.discount, cfg.trace_decay
@@ -149,6 +151,10 @@ class QRC(StreamAgent):
         accumulate(self.z_theta.flat, self.h.grad.flat, decay)  # (eq. A6)
         accumulate(self.z_h, h, decay)  # (eq. A7)
         z_h = float(self.z_h[0])
+        if not math.isfinite(z_h):
+            self.require_finite()
+            require_finite("h(s, a)", h)
+            require_finite("its trace", z_h)
 
         w, theta = self.q.p.flat, self.h.p.flat
         q_gradient, next_gradient = self.q_gradient.flat, self.q.grad.flat

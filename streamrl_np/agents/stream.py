@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import Views, flush_denormals, require_all_finite, require_finite
+from ..arrays import Views, flush_denormals, precision, require_all_finite, require_finite
 from ..networks import Network
 
 FLUSH_EVERY = 64  # steps; a trace that decays by 0.8 a step needs about 70 from tiny/eps to tiny
@@ -38,7 +38,7 @@ class StreamAgent:
     """
 
     def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
+        self.dtype = precision(dtype)
         self.learners = {}
         self.updates = np.zeros(1, np.int64)
 

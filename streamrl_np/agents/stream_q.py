@@ -44,7 +44,7 @@ class Update(NamedTuple):
     td_error: float
     value: float  # q(s, a)
     step_size: float
-    trace: float  # ‖z‖₁
+    trace: float  # ‖z‖₁; with adaptive ObGD ‖z/√v̂‖₁ (eq. O5)
     epsilon: float
 
 

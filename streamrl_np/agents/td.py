@@ -39,7 +39,7 @@ class Update(NamedTuple):
     td_error: float
     value: float  # v(s)
     step_size: float
-    trace: float  # ‖z‖₁
+    trace: float  # ‖z‖₁; with adaptive ObGD ‖z/√v̂‖₁ (eq. O5)
 
 
 class TD(StreamAgent):

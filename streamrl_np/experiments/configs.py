@@ -147,7 +147,7 @@ def trace_conditioning_experiment(env=None):
     )
 
 
-# a step size of its own for each parameter; ‖z‖₁ goes with their number here, and κ is
+# a step size of its own for each parameter; ‖z/√v̂‖₁ goes with their number, and κ is
 # smaller than for plain ObGD  (differs from Farr 2026: plain ObGD, κ = 3 and 2)
 ADAPTIVE = dict(optimizer="adaptive_obgd", kappa_policy=0.3, kappa_value=0.2)
 # the reward answers the present action

@@ -15,7 +15,7 @@ import numpy as np
 from .. import cells, networks, optimizers, policies
 from ..agents import actor_critic, qrc, stream_q, td
 from .reference import ReferenceNetwork, bounded
-from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, worst_of
+from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, relative_error, worst_of
 
 TOLERANCE = 1e-9
 TERMINATED, TRUNCATED, T = 3, 7, 11  # the transitions that end an episode; how many there are
@@ -33,8 +33,7 @@ class Diary:
         claimed = np.atleast_1d(np.asarray(claimed, float))
         expected = np.atleast_1d(np.asarray(expected, float))
         peak = max(np.max(np.abs(expected), initial=0), 1e-6)
-        scale = np.maximum(np.maximum(np.abs(claimed), np.abs(expected)), 1e-3 * peak)
-        error = np.nan_to_num(np.abs(claimed - expected) / scale, nan=np.inf)  # (eq. G6)
+        error = relative_error(claimed, expected, 1e-3 * peak)
         i = int(np.argmax(error))
         verdict = PASS if error[i] <= TOLERANCE else FAIL
         inner = name_of(i) if name_of else f"{what}[{i}]" if claimed.size > 1 else what

@@ -201,7 +201,7 @@ def compare(loss, examined, problem, inputs, rng, tolerance, entries, directions
         elif verdict == FAIL:
             advice = hints.find(target, problem, inputs, examined, tolerance)
         else:
-            advice = doubts(target, found, tolerance) if verdict == INCONCLUSIVE else ()
+            advice = doubts(target, found) if verdict == INCONCLUSIVE else ()
         sizes = target.shape, target.size, target.at.size, len(lines)
         worst = worst_of(found + lines + located)
         parameters.append(Parameter(target.name, *sizes, worst, verdict, advice))
@@ -323,7 +323,7 @@ def halves(at):
     return np.array_split(at, 2)
 
 
-def doubts(target, found, tolerance):
+def doubts(target, found):
     """Say why entries are inconclusive."""
     advice = []
     unclear = [i for i, e in enumerate(found) if e.verdict == INCONCLUSIVE]

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 
 import numpy as np
 
@@ -145,7 +146,8 @@ def name_arrays(arrays, f):
         names = list(inspect.signature(f).parameters)[: len(arrays)]
     except (TypeError, ValueError):  # not every built-in has a signature
         names = []
-    names += [f"input{i}" for i in range(len(names), len(arrays))]
+    free = (f"input{i}" for i in itertools.count(len(names)) if f"input{i}" not in names)
+    names += itertools.islice(free, len(arrays) - len(names))
     return dict(zip(names, arrays, strict=True))
 
 

@@ -13,7 +13,7 @@ from ..arrays import name_entry
 from . import differences, sequence
 from .check import examine
 from .inputs import Inputs
-from .report import FAIL, PASS, Entry, Parameter, Report, worst_of
+from .report import FAIL, PASS, Entry, Parameter, Report, relative_error, worst_of
 from .sequence import DIFFERENCES, EXACT, SMALL
 
 NOTE = (
@@ -53,8 +53,7 @@ def sum_by_rtrl(s):
 def judge(name, claimed, expected):
     """Judge one parameter: its entries beside BPTT's."""
     a, b = real(claimed), real(expected)
-    scale = np.maximum(np.maximum(np.abs(a), np.abs(b)), SMALL * np.max(np.abs(b)))
-    error = np.nan_to_num(np.abs(a - b) / scale, nan=np.inf)  # (eq. G6)
+    error = relative_error(a, b, SMALL * np.max(np.abs(b)))
     i = int(np.argmax(error))
     verdict = PASS if error[i] <= EXACT else FAIL
     numbers = float(a[i]), float(b[i]), 0.0, float(error[i])

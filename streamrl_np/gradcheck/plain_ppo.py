@@ -14,7 +14,7 @@ import numpy as np
 from ..agents import ppo
 from ..policies import Categorical
 from . import behaviour
-from .reference import STEP, ReferenceNetwork
+from .reference import ReferenceNetwork, complex_slopes
 from .twins import split
 
 CLAIM = (
@@ -178,8 +178,8 @@ class PlainPPO:
         """Step both networks by some segments; returns the metrics from before the step."""
         standard = (A - A.mean()) / (A.std() + 1e-8)
         slopes = [
-            complex_slopes(self.actor, lambda p: self.actor_loss(p, standard, chosen)),
-            complex_slopes(self.critic, lambda p: self.critic_loss(p, A, chosen)),
+            slopes_of(self.actor, lambda p: self.actor_loss(p, standard, chosen)),
+            slopes_of(self.critic, lambda p: self.critic_loss(p, A, chosen)),
         ]
         norm = np.sqrt(sum((g**2).sum() for g in slopes))
         metrics = self.metrics(A, standard, chosen)
@@ -207,16 +207,10 @@ def steps_of(chosen):
     return [number * SEGMENT + k for number in chosen for k in range(SEGMENT)]
 
 
-def complex_slopes(net, loss):
+def slopes_of(net, loss):
     """Differentiate ``loss`` of a network's parameters, entry by entry."""
     p = {name: a.astype(complex) for name, a in split(net.p).items()}
-    found = []
-    for name, index in net.entries:
-        held = p[name][index]
-        p[name][index] = held + 1j * STEP
-        found.append(np.imag(loss(p)) / STEP)  # (eq. G5)
-        p[name][index] = held
-    return np.array(found)
+    return complex_slopes(loss, p, net.entries)
 
 
 def run(rng):

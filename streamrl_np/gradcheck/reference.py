@@ -9,7 +9,7 @@ apart from ``networks`` and ``cells``.
 
 import numpy as np
 
-from .. import cells, layers
+from .. import layers
 from . import twins
 
 STEP = 1e-40
@@ -42,12 +42,11 @@ class ReferenceNetwork:
     """
 
     def __init__(self, network):
-        name = next(name for name, cell in cells.CELLS.items() if cell is network.cell)
-        self.twin, self.mode, self.blocks = twins.twin(name), network.mode, network.blocks
+        self.twin = twins.twin(network.cell_name)
+        self.mode, self.blocks = network.mode, network.blocks
         self.p = network.p.copy()
         units = network.cell.feature_count(1)  # features a unit
-        cell_units = network.p.head.W.shape[1] if not self.blocks else None
-        features = cell_units or network.p[self.blocks[0]].W.shape[1]
+        features = network.p[self.blocks[0] if self.blocks else "head"].W.shape[1]
         self.h = np.zeros(self.twin.parts * (features // units))
         self.entries = list(twins.entries(self.p))
         self.in_cell = np.array([part.startswith("cell.") for part, _ in self.entries])
@@ -75,15 +74,12 @@ class ReferenceNetwork:
             The sensitivities after the step.
         """
         p = {name: a.astype(complex) for name, a in twins.split(self.p).items()}
-        columns = []
-        for name, index in self.entries:
-            held = p[name][index]
-            p[name][index] = held + 1j * STEP
-            columns.append(np.imag(np.concatenate(self.apply(p, self.h, x))) / STEP)  # (eq. G5)
-            p[name][index] = held
+        columns = complex_slopes(
+            lambda p: np.concatenate(self.apply(p, self.h, x)), p, self.entries
+        )
         moves = self.h + 1j * STEP * np.eye(self.h.size)
         by_h = [np.imag(np.concatenate(self.apply(p, h, x))) / STEP for h in moves]
-        M, direct = self.h.size, np.array(columns).T  # (M + k, N)
+        M, direct = self.h.size, columns.T  # (M + k, N)
         through = np.array(by_h).T.reshape(len(direct), M)  # (M + k, M)
         past = self.S if self.mode == "rtrl" else np.zeros_like(self.S)
         direct[:, self.in_cell] += through @ past  # (eq. G10)
@@ -107,6 +103,17 @@ class ReferenceNetwork:
     def reset(self):
         """Step back to the start of an episode."""
         self.h, self.S = np.zeros_like(self.h), np.zeros_like(self.S)
+
+
+def complex_slopes(f, p, entries):
+    """Differentiate ``f(p)`` by some entries of a dict of complex arrays; a row an entry."""
+    rows = []
+    for name, index in entries:
+        held = p[name][index]
+        p[name][index] = held + 1j * STEP
+        rows.append(np.imag(f(p)) / STEP)  # (eq. G5)
+        p[name][index] = held
+    return np.array(rows)
 
 
 def bounded(z, delta, alpha, kappa):

@@ -151,8 +151,9 @@ def resolve(name):
         except ModuleNotFoundError:
             continue
         for part in parts[cut:-1]:
-            owner = getattr(owner, part)
-        return owner, parts[-1]
+            owner = getattr(owner, part, None)
+        if hasattr(owner, parts[-1]):
+            return owner, parts[-1]
     raise LookupError(f"no module of {PACKAGE} holds {name}")
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import numpy as np
+
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 
 
@@ -22,6 +24,12 @@ class Entry:
     uncertainty: float  # how far the reference may be off
     error: float  # |claimed − expected| / scale   (eq. G6)
     verdict: str
+
+
+def relative_error(claimed, expected, least):
+    """Compare arrays entry by entry, each at its own size or ``least``; what is NaN is infinite."""
+    size = np.maximum(np.maximum(np.abs(claimed), np.abs(expected)), least)
+    return np.nan_to_num(np.abs(claimed - expected) / size, nan=np.inf)  # (eq. G6)
 
 
 def worst_of(entries):

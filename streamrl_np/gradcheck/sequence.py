@@ -20,7 +20,7 @@ import numpy as np
 from ..arrays import Views, real_size
 from ..cells import CELLS
 from . import differences, twins
-from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, worst_of
+from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, relative_error, worst_of
 
 EXACT = 1e-12  # RTRL, BPTT and complex steps differ by rounding alone
 DIFFERENCES = 1e-9
@@ -218,13 +218,8 @@ def by_complex_step(s):
     return np.array(columns).T
 
 
-def check_sequence(s, name=None):
-    """Differentiate in four ways and compare them all.
-
-    Parameters
-    ----------
-    s : Sequence
-    name : str, optional
+def check_sequence(s):
+    """Differentiate a Sequence in four ways and compare them all.
 
     Returns
     -------
@@ -232,7 +227,7 @@ def check_sequence(s, name=None):
         Its ``divergence`` names the way that departs from the others, where and when.
     """
     ways = Ways(by_rtrl(s), by_bptt(s), by_differences(s), by_complex_step(s))
-    return compare_ways(ways, s, name or f"{s.name}, four ways")
+    return compare_ways(ways, s, f"{s.name}, four ways")
 
 
 def compare_ways(ways, s, name):
@@ -240,9 +235,7 @@ def compare_ways(ways, s, name):
     scale = scales(ways.complex_step, s.p)
     off = {}  # errors of each pair of ways, (T, N)
     for a, b in itertools.combinations(Ways._fields, 2):
-        one, other = getattr(ways, a), getattr(ways, b)
-        sizes = np.maximum(np.maximum(np.abs(one), np.abs(other)), scale)
-        off[a, b] = np.abs(one - other) / sizes  # (eq. G6)
+        off[a, b] = relative_error(getattr(ways, a), getattr(ways, b), scale)
     problems, divergence = (), None
     apart = {pair for pair, error in off.items() if not np.all(error <= tolerance(pair))}
     if apart:
@@ -282,7 +275,7 @@ def judge(name, at, ways, off, s):
     """Judge one parameter: the library's sensitivities against the other three ways."""
     worst = []
     for pair in (("rtrl", other) for other in Ways._fields[1:]):
-        error = np.nan_to_num(off[pair][:, at], nan=np.inf)
+        error = off[pair][:, at]
         t, i = np.unravel_index(np.argmax(error), error.shape)
         claimed, expected = ways.rtrl[t, at][i], getattr(ways, pair[1])[t, at][i]
         verdict = PASS if error[t, i] <= tolerance(pair) else FAIL
@@ -311,7 +304,7 @@ def find_divergence(apart, ways, off, s):
         odd, others = "rtrl", [w for w in Ways._fields[1:] if ("rtrl", w) in apart] or ["bptt"]
         words = f"no three ways agree; {WORDS[odd]} differ from {WORDS[others[0]]}"
     pairs = [tuple(sorted((odd, w), key=Ways._fields.index)) for w in others]
-    error = np.max([np.nan_to_num(off[pair], nan=np.inf) / tolerance(pair) for pair in pairs], 0)
+    error = np.max([off[pair] / tolerance(pair) for pair in pairs], 0)
     t = int(np.argmax((error > 1).any(1)))
     i = int(np.argmax(error[t]))
     entry, claimed = s.p.name_of(i), float(getattr(ways, odd)[t, i])
