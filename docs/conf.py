@@ -108,7 +108,7 @@ def results_page():
 
 
 def api_pages():
-    """Write a page for each room of the package, with all its modules."""
+    """Write a page for each room of the package, with its modules but the course's insides."""
     package, pages = HERE.parent / "streamrl_np", {}
     for title, patterns in ROOMS.items():
         modules = []

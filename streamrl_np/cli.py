@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import itertools
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -181,11 +180,15 @@ def settings_of(args):
 
 def fresh_directory(run):
     """Make a directory for a run, below runs/, that was not there yet."""
-    name = f"{re.sub('[/:]', '-', run.name)}-seed{run.experiment.run.seed}"
+    from .experiments.grids import slug
+    from .experiments.results import make_directory
+
+    name = f"{slug(run.name)}-seed{run.experiment.run.seed}"
+    runs = make_directory("runs")
     for count in itertools.count(1):
-        directory = Path("runs") / (f"{name}-{count}" if count > 1 else name)
+        directory = runs / (f"{name}-{count}" if count > 1 else name)
         with contextlib.suppress(FileExistsError):
-            directory.mkdir(parents=True)  # so that it is nobody else's
+            directory.mkdir()  # so that it is nobody else's
             return directory
 
 

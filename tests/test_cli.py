@@ -94,6 +94,13 @@ def test_a_directory_with_another_run_is_left_alone(tmp_path, capsys):
     assert before == {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+def test_a_runs_directory_that_leads_nowhere_gets_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere")
+    assert cli.main([*RUN, "--set", *SMALL]) == 2
+    assert "runs cannot be a directory: a file is there" in capsys.readouterr().err
+
+
 def test_every_sweep_is_named_in_the_help(capsys):
     with pytest.raises(SystemExit):
         cli.main(["sweep", "--help"])

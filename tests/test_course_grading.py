@@ -390,6 +390,9 @@ def graded(tmp_path_factory):
     (submissions / "python_broken.py").write_text(python + "\ndef (")
     (submissions / "python_cells.py").write_text(f"{python}\n# %%\ndef (\n# %% [markdown]\n# ha")
     (submissions / "link.ipynb").symlink_to(secret)
+    (submissions / "leads_nowhere").mkdir()
+    (submissions / "leads_nowhere" / "a.py").write_text(python)
+    (submissions / "leads_nowhere" / "b.py").symlink_to(top / "nowhere")
     (submissions / "=cmd.py").write_text(python)
     (submissions / "nothing_inside").mkdir()
     for name in "a1.ipynb", "a1-1.ipynb":
@@ -467,6 +470,7 @@ def test_other_files(graded, name, points, words):
         ("nothing_inside", "the folder must hold one notebook or Python file, it holds none"),
         ("resubmitted", "it holds a1-1.ipynb, a1.ipynb"),
         ("twice", "it holds none"),
+        ("leads_nowhere", "it holds a.py, b.py"),
     ],
 )
 def test_a_folder_that_could_be_anything_is_no_zero(graded, name, words):
@@ -495,6 +499,19 @@ def test_every_file_is_found_under_a_name_of_its_own(tmp_path):
     found, ignored = grade.find_submissions(tmp_path)
     assert {p.name for p in found.values()} == {"ada.ipynb", "ada.py", "ada.ipynb.ipynb"}
     assert ignored in ([], ["bob.ipynb"])
+
+
+def test_a_name_that_is_no_utf8_is_written_all_the_same(tmp_path, monkeypatch):
+    folder, out = tmp_path / "class", tmp_path / "grades.csv"
+    folder.mkdir()
+    try:
+        (folder / os.fsdecode(b"M\xfcller.py")).write_text("x = 1")
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+    (record,) = grade.grade(ASSIGNMENTS["a1"], folder, out, isolated=False, quiet=True)
+    assert record.student == "M%fcller" and "M%fcller,0," in out.read_text()
+    assert len(list((tmp_path / "grades_feedback").iterdir())) == 1
 
 
 def test_what_student_code_says_is_no_markup():
@@ -637,6 +654,21 @@ def one(tmp_path):
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "a.py").write_text("x = 1")
     return tmp_path / "class"
+
+
+def test_a_line_that_was_cut_off_swallows_no_other(tmp_path, one, monkeypatch):
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+    out, records = tmp_path / "grades.csv", tmp_path / "grades_records.jsonl"
+    grade.grade(ASSIGNMENTS["a1"], one, out, isolated=False, quiet=True)
+    whole = records.read_text()
+    records.write_text('[1]\n{"assignment": "a1"}\n' + whole[: len(whole) // 2])
+    grade.grade(ASSIGNMENTS["a1"], one, out, isolated=False, quiet=True)
+    (done,) = grade.read_records(records, {"assignment": "a1", "variant": None}).values()
+    assert done.student == "a" and done.status == grade.GRADED
+    asked = []
+    monkeypatch.setattr(grade, "run", lambda jobs, workers: asked.extend(jobs) or [])
+    grade.grade(ASSIGNMENTS["a1"], one, out, isolated=False, quiet=True)
+    assert not asked
 
 
 def test_a_broken_environment_is_no_zero(tmp_path, one, monkeypatch):

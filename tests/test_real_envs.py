@@ -114,6 +114,27 @@ def test_unsupported_spaces_are_refused_by_name(observation, action, words):
         flat.Flat(Spaces(observation, action))
 
 
+def test_an_environment_of_another_form_is_told_which_it_should_have():
+    bare = gymnasium.Env()
+    with pytest.raises(flat.UnsupportedSpace, match=r"no observation_space: its __init__ must set"):
+        flat.Flat(bare)
+    inner = Spaces(BOX, spaces.Discrete(2))
+    env = flat.Flat(inner)
+    inner.step = lambda action: (np.zeros(2), 0.0, False, {})
+    with pytest.raises(flat.UnsupportedSpace, match=r"step must return \(obs.*\), got 4 values"):
+        env.step(0)
+    inner.reset = lambda **_: np.zeros(2)
+    with pytest.raises(
+        flat.UnsupportedSpace, match=r"reset must return \(observation, info\), got"
+    ):
+        env.reset(seed=0)
+
+
+def test_large_whole_numbers_keep_their_digits():
+    space = spaces.Box(0, 2**40, (1,), np.int64)
+    assert first_of(space, np.array([2**30 + 1])) == [2**30 + 1]
+
+
 def test_ten_thousand_combinations_are_not_too_many():
     assert flat.Flat(Spaces(BOX, spaces.MultiDiscrete([10] * 4))).action_space.n == 10_000
     mixed = spaces.Tuple([spaces.Tuple([]), BOX])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,16 +141,16 @@ def test_kills_at_random_moments_change_no_byte(tmp_path):
     complete("run", "memory-chain", "--out", tmp_path / "whole", *arguments)
     draw = random.Random(0)
     killed = command("run", "memory-chain", "--out", tmp_path / "killed", *arguments)
-    kills, last = 0, 0
+    held = tmp_path / "killed" / "checkpoint.npz"
+    kills, last = 0, None
     for _ in range(4):
-        wait_for(tmp_path / "killed" / "config.json")
-        time.sleep(draw.uniform(0.2, 1.2))
+        while killed.poll() is None and (not held.exists() or held.stat().st_mtime_ns == last):
+            time.sleep(0.01)  # until it has come on
+        time.sleep(draw.uniform(0.0, 0.3))
         killed.send_signal(signal.SIGKILL)
         killed.communicate()
-        held = tmp_path / "killed" / "checkpoint.npz"
-        step = checkpoint.load(held)[1]["progress"]["step"] if held.exists() else 0
-        kills += last < step < 8_000  # in the middle of its steps
-        last = step
+        kills += checkpoint.load(held)[1]["progress"]["step"] < 8_000  # in the middle of its steps
+        last = held.stat().st_mtime_ns
         killed = command("run", "--resume", tmp_path / "killed", "--quiet")
     _, error = killed.communicate()
     assert killed.returncode == 0, error
@@ -453,6 +454,26 @@ def test_missing_and_damaged_files_are_named(tmp_path, name):
     (tmp_path / "run" / name).unlink()
     with pytest.raises(results.RunDirectoryError, match=f"{name} is missing"):
         runner.resume(tmp_path / "run")
+
+
+def test_a_row_that_was_not_written_to_its_end_does_not_count(tmp_path):
+    finish(tmp_path / "run", small(400))
+    path = tmp_path / "run" / "episodes.csv"
+    before = results.read_episodes(path)
+    with path.open("a") as file:
+        file.write("999,99,0.5")
+    assert np.array_equal(results.read_episodes(path).step, before.step)
+    path.write_bytes(path.read_bytes() + b"\n" + b"\0" * 200_000 + b"\n")
+    with pytest.raises(results.RunDirectoryError, match=r"episodes\.csv is damaged"):
+        results.read_episodes(path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_named():
+    table = results.Table("/dev/full", ["step"])
+    for end in table.sync, table.close:
+        with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+            end()
 
 
 def test_a_run_whose_checkpoint_was_deleted_keeps_its_episodes(tmp_path):

@@ -226,6 +226,19 @@ def test_a_damaged_file_is_named_and_left_alone(text, words, tmp_path, capsys):
     assert path.read_text() == text
 
 
+def test_bytes_that_are_no_text_are_a_damaged_file(tmp_path, capsys):
+    (tmp_path / "runs.csv").write_bytes(b"\xff\xfe")
+    assert cli.main(["study", "distractors", "--list", "--out", str(tmp_path)]) == 2
+    assert "runs.csv is damaged" in capsys.readouterr().err
+
+
+def test_a_file_where_runs_should_go_is_named_at_once(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    where = "--out", str(tmp_path / "out"), "--runs", str(tmp_path / "file")
+    assert cli.main(["study", "distractors", "--quiet", *where]) == 2
+    assert "file cannot be a directory: a file is there" in capsys.readouterr().err
+
+
 def add_forty(path, seeds):
     for seed in seeds:
         study.add(path, Result(CELL, seed, 0.5, 1, 1.0, (0.5,)))

@@ -1,5 +1,6 @@
 """Sweeps: finished runs are skipped, killed ones go on, a failure stays alone."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -49,6 +50,15 @@ def test_a_sweep_gives_the_bytes_of_a_single_run(tmp_path):
     sweep.run_job(job(0), tmp_path / "alone")
     pooled, alone = (tmp_path / where / "seed0" / "episodes.csv" for where in ("pool", "alone"))
     assert pooled.read_bytes() == alone.read_bytes()
+
+
+def test_a_setting_that_was_added_later_makes_no_other_run(tmp_path):
+    sweep.run_job(job(0), tmp_path)
+    path = tmp_path / "seed0" / "config.json"
+    held = json.loads(path.read_text())
+    del held["settings"]["env"]["distractors"]
+    path.write_text(json.dumps(held))
+    assert sweep.run_job(job(0), tmp_path)["complete"]
 
 
 def test_a_directory_with_other_settings_is_refused(tmp_path):

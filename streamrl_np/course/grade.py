@@ -6,7 +6,6 @@ fails, or cannot decide, a submission is "not graded", never a zero.
 
 import concurrent.futures
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import json
@@ -18,6 +17,7 @@ import secrets
 import time
 
 from ..extras import require
+from ..files import write_csv
 from ..processes import leave_ctrl_c_to_parent
 from . import notebook, sandbox, sources, walls
 from .judge import Doubtful
@@ -82,7 +82,14 @@ def find_submissions(directory):
         found[folder.name] = inside[0] if len(inside) == 1 else folder
     if not found:
         raise sources.CourseError(f"{directory} holds no .ipynb and no .py file")
+    found = {readable(student): path for student, path in found.items()}
     return found, [p.name for p in entries if p not in (*files, *folders)]
+
+
+def readable(name):
+    """Write a file name as text: bytes that are no UTF-8, as in old archives, become %XX."""
+    raw = os.fsencode(name)
+    return raw.decode("utf-8", "backslashreplace").replace("\\x", "%")
 
 
 def is_submission(path):
@@ -150,11 +157,14 @@ def one_line(error):
 
 def fingerprint(path):
     """Name the content of a submission, so that an unchanged one is not graded again."""
-    if path.is_dir():
-        return ",".join(f"{p.name}:{p.stat().st_size}" for p in handed_in(path))
-    if not path.is_file() or path.stat().st_size > notebook.MOST_BYTES:
-        return f"{path.name}:{path.stat().st_size if path.exists() else 0}"
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        if path.is_dir():
+            return ",".join(f"{p.name}:{p.stat().st_size}" for p in handed_in(path))
+        if not path.is_file() or path.stat().st_size > notebook.MOST_BYTES:
+            return f"{path.name}:{path.stat().st_size if path.exists() else 0}"
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # a link that leads nowhere, a file that may not be read: not graded
+        return "unreadable"
 
 
 def self_test(assignment, variant, box, isolated, directory):
@@ -221,7 +231,7 @@ def grade(assignment, submissions, out, variant=None, isolated=True, workers=Non
             for student, path in found.items()
             if student not in done or done[student].fingerprint != fingerprint(path)
         ]  # fmt: skip
-        out.parent.mkdir(parents=True, exist_ok=True)
+        end_last_line(records_path)
         with records_path.open("a", encoding="utf-8") as log:
             bar = tqdm.tqdm(total=len(jobs), disable=quiet or not jobs, unit="submission")
             for record in run(jobs, workers or os.cpu_count() or 1):
@@ -268,6 +278,10 @@ def check_out(out, submissions, records_path, assignment):
         raise sources.CourseError(f"{out} is a directory: name a file with --out")
     if submissions.resolve() in out.resolve().parents:
         raise sources.CourseError(f"{out} lies among the submissions: name a file elsewhere")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise sources.CourseError(f"{out} cannot be written: {error}") from None
     others = {data["assignment"] for data in lines_of(records_path)} - {assignment.name}
     if others:
         raise sources.CourseError(
@@ -288,27 +302,31 @@ def read_records(path, key):
 
 def lines_of(path):
     """Read the records of a file, but for a line that a stopped run left unfinished."""
+    fields = {field.name for field in dataclasses.fields(Record)} | {"assignment", "variant"}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError):
-                yield json.loads(line)
+                data = json.loads(line)
+                if isinstance(data, dict) and data.keys() == fields:
+                    yield data
+
+
+def end_last_line(path):
+    """Step a file of lines to where the next may begin, if a stopped run left one unfinished."""
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("\n")
 
 
 def write_grades(path, assignment, records):
     """Write a row a student and a column a task; what a person grades stays empty."""
-    tasks = [task.name for task in assignment.tasks]
-    unfinished = path.with_name(f"{path.name}.tmp")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["student", "points", "of", *tasks, "status"])
-        for record in sorted(records, key=lambda record: record.student):
-            had = {result.task: result.points for result in record.results}
-            total = record.points if record.status == GRADED else ""
-            cells = [had.get(name, "") for name in tasks]
-            table.writerow(
-                [harmless(record.student), total, assignment.points, *cells, record.status]
-            )
-    unfinished.replace(path)
+    tasks, rows = [task.name for task in assignment.tasks], []
+    for record in sorted(records, key=lambda record: record.student):
+        had = {result.task: result.points for result in record.results}
+        total = record.points if record.status == GRADED else ""
+        cells = [had.get(name, "") for name in tasks]
+        rows.append((harmless(record.student), total, assignment.points, *cells, record.status))
+    write_csv(path, ("student", "points", "of", *tasks, "status"), rows)
 
 
 def harmless(text):

@@ -70,7 +70,7 @@ def is_python(path):
 def python_cells(text):
     """Split a Python file at its ``# %%`` lines; blank lines keep the numbers of lines right."""
     cells, start = [], 0
-    lines = text.splitlines()
+    lines = text.replace("\r\n", "\n").split("\n")  # splitlines() would split at form feeds too
     marks = [i for i, line in enumerate(lines) if line.startswith("# %%")] + [len(lines)]
     for end in marks:
         source = "\n".join(lines[start:end])

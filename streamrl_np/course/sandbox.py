@@ -54,7 +54,7 @@ class Worker:
     Parameters
     ----------
     box : Path
-        From :func:`make_box`.
+        From :func:`walls.make_box`.
     limits : dict
     isolated : bool
 

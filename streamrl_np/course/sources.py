@@ -39,7 +39,11 @@ def make(kind, assignment, variant, sources=DEFAULT):
     dict
         The notebook.
     """
-    source = notebook.parse(path_of(assignment, sources).read_text(encoding="utf-8"))
+    path = path_of(assignment, sources)
+    try:
+        source = notebook.parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CourseError(f"{path}: {error}") from None
     change = {"release": notebook.release, "solutions": notebook.instructor}[kind]
     return change(source, assignment, variant)
 
@@ -56,9 +60,10 @@ def write_all(kind, directory, variant, sources=DEFAULT):
     CourseError
         If one of them is there already.
     """
-    for assignment in ASSIGNMENTS.values():
-        path = directory / assignment.folder / f"{assignment.folder}.ipynb"
-        if path.exists():
-            raise CourseError(f"{path} is there already; name a new directory")
+    names = [assignment.folder for assignment in ASSIGNMENTS.values()]
+    paths = [directory / name / f"{name}.ipynb" for name in names]
+    for path in filter(pathlib.Path.exists, paths):
+        raise CourseError(f"{path} is there already; name a new directory")
+    for path, assignment in zip(paths, ASSIGNMENTS.values(), strict=True):
         notebook.write(path, make(kind, assignment, variant, sources))
         yield path

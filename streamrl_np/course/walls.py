@@ -1,8 +1,8 @@
 """The box that student code runs in: what it may see, and the walls around it.
 
 A box is a directory with a copy of the library from which the functions of an assignment are
-cut out. The walls are bubblewrap's: no network, no file of the machine but Python and NumPy,
-nothing that can be written but a small /tmp, no new process.
+cut out. The walls are bubblewrap's: no network, no file of the machine but its programs and
+libraries (/usr), Python and NumPy, nothing that can be written but a small /tmp, no new process.
 """
 
 import ast

@@ -154,6 +154,12 @@ class Flat(gymnasium.Wrapper):
 
     def __init__(self, env, history=False):
         super().__init__(env)
+        for kind in "observation_space", "action_space":
+            if not isinstance(getattr(env, kind, None), spaces.Space):
+                raise UnsupportedSpace(
+                    f"the environment has no {kind}: its __init__ must set self.{kind} to one of"
+                    " gymnasium.spaces"
+                )
         self.history, self.raw, self.taken, act = history, None, None, env.action_space
         self.size, self.write = encoder(env.observation_space)
         if not self.size:
@@ -180,13 +186,16 @@ class Flat(gymnasium.Wrapper):
 
     def reset(self, *, seed=None, options=None):
         """Begin an episode; returns (observation, info)."""
-        observation, info = self.env.reset(seed=seed, options=options)
+        began = self.env.reset(seed=seed, options=options)
+        observation, info = parts("reset", began, "observation, info")
         return self.encode(observation), info
 
     def step(self, action):
         """Take one step."""
         action = self.decode(action)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        taken = self.env.step(action)
+        form = "observation, reward, terminated, truncated, info"
+        observation, reward, terminated, truncated, info = parts("step", taken, form)
         out = self.encode(observation)
         try:
             float(reward)
@@ -236,11 +245,22 @@ class Flat(gymnasium.Wrapper):
         return self.taken.copy()  # an environment may change what it is given
 
 
+def parts(method, result, form):
+    """Return what an environment's method returned; UnsupportedSpace if it has not that form."""
+    count = form.count(",") + 1
+    if not isinstance(result, tuple) or len(result) != count:
+        got = f"{len(result)} values" if isinstance(result, tuple) else f"{result!r:.60}"
+        raise UnsupportedSpace(f"the environment's {method} must return ({form}), got {got}")
+    return result
+
+
 def contains_double(space):
     """Whether observations carry more than single precision."""
     if isinstance(space, spaces.Tuple):
         return any(map(contains_double, space.spaces))
-    return isinstance(space, spaces.Box) and space.dtype == np.float64
+    if not isinstance(space, spaces.Box):
+        return False
+    return space.dtype == np.float64 or (space.dtype.kind in "iu" and space.dtype.itemsize >= 4)
 
 
 def make(identifier, **options):

@@ -282,5 +282,5 @@ def read_rows(path):
                 )
                 for r in csv.DictReader(file)
             ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {error!r}") from None

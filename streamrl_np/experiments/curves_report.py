@@ -60,7 +60,11 @@ def draw(directory):
     """
     found, damaged = rows(directory)
     if not found:
-        raise RunDirectoryError(f"{directory} holds no run in which an episode has ended")
+        words = [
+            f"{directory} holds no run in which an episode has ended",
+            *map(str, damaged.values()),
+        ]
+        raise RunDirectoryError("; ".join(words))
     groups = lines_of(found)
     written = []
     for experiment, lines in groups.items():

@@ -224,7 +224,7 @@ def parse_seeds(text):
     """
     seeds = set()
     for part in text.split(","):
-        found = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        found = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
         if not found or (found[2] and int(found[2]) < int(found[1])):
             raise SettingError(f"seeds must look like 0-9 or 0,3,5-7, got {text!r}")
         if int(found[2] or found[1]) - int(found[1]) >= MOST_SEEDS:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..extras import require
-from ..files import write_text
+from ..files import naming, write_text
 
 WINDOW = 100  # episodes that a return is averaged over
 LOCK = ".lock"
@@ -80,6 +80,7 @@ class Table:
     """
 
     def __init__(self, path, columns, offset=None):
+        self.path = path
         if offset is None:
             self.file = open(path, "w", newline="", encoding="utf-8")
             self.write(columns)
@@ -90,7 +91,8 @@ class Table:
 
     def write(self, row):
         """Append a row; floats are written so that they read back as the same bits."""
-        self.file.write(",".join(map(str, row)) + "\n")
+        with naming(self.path):
+            self.file.write(",".join(map(str, row)) + "\n")
 
     def length(self):
         """Return the file's length in bytes."""
@@ -98,12 +100,14 @@ class Table:
 
     def sync(self):
         """Put every row on the disk."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        with naming(self.path):
+            self.file.flush()
+            os.fsync(self.file.fileno())
 
     def close(self):
         """Close the file."""
-        self.file.close()
+        with naming(self.path):
+            self.file.close()
 
 
 def write_json(path, content):
@@ -146,7 +150,7 @@ EPISODE_COLUMNS = ("step", "episode", "return", "length")
 
 
 def read_episodes(path):
-    """Read episodes.csv.
+    """Read episodes.csv, but for a last row that was not written to its end.
 
     Returns
     -------
@@ -158,14 +162,14 @@ def read_episodes(path):
         If it is missing or damaged.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
+        *whole, _ = path.read_text(encoding="utf-8").split("\n")
+        header, *rows = csv.reader(whole)
         if tuple(header) != EPISODE_COLUMNS:
             raise ValueError(f"its columns are {header}")
         columns = np.array(rows, dtype=float).reshape(-1, 4).T
     except (FileNotFoundError, NotADirectoryError):
         raise RunDirectoryError(f"{path.parent} holds no run: {path.name} is missing") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise RunDirectoryError(f"{path} is damaged: {str(error)[:200]}") from None
     step, episode, returns, length = columns
     return Episodes(step.astype(int), episode.astype(int), returns, length.astype(int))

@@ -82,7 +82,8 @@ class Run:
 
     def __init__(self, experiment, name="run"):
         self.experiment, self.name = experiment, name
-        require("matplotlib")  # at once, not after an hour
+        for package in "matplotlib", "tqdm":
+            require(package)  # at once, not after an hour
         self.env = experiment.make_env()
         self.rng = np.random.default_rng(experiment.run.seed)
         self.agent = experiment.make_agent(self.env, self.rng)

@@ -1,9 +1,9 @@
 """Staleness: how far sensitivities carried along a moving agent are from those of its present self.
 
 RTRL is exact while parameters stand still. In a stream they move at every step, so S mixes
-Jacobians taken at older parameters. Here an agent learns as always, and at the end of each
-episode its critic's S is set beside the S that the present parameters would have given, on the
-same inputs; so are two cheap corrections of first order, carried beside it.
+Jacobians taken at older parameters. Here an agent learns as always, and at the end of every
+tenth episode its critic's S is set beside the S that the present parameters would have given,
+on the same inputs; so are two cheap corrections of first order, carried beside it.
 """
 
 # n units, d inputs

@@ -328,6 +328,7 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
     """
     began = time.monotonic()
     make_directory(out)
+    make_directory(runs)
     failures = {}
     batch = 4 * workers if minutes is None else workers  # all of a smaller one begin at once
     while minutes is None or time.monotonic() - began < 60 * minutes:
@@ -366,12 +367,15 @@ def read(path):
     Raises
     ------
     RunDirectoryError
-        If a row is damaged.
+        If it is damaged.
     """
     if not path.exists():
         return []
-    with open(path, newline="", encoding="utf-8") as file:
-        header, *rows = list(csv.reader(file)) or [[]]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (ValueError, csv.Error) as error:
+        raise RunDirectoryError(f"{path} is damaged: {error}") from None
     if tuple(header) != COLUMNS:
         raise RunDirectoryError(f"{path} is damaged: its first line is not {','.join(COLUMNS)}")
     results = []

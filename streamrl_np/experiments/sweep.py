@@ -57,7 +57,7 @@ def begin_or_go_on(job, path):
     """Do the work of :func:`run_job` in a directory that no other process writes to."""
     if not (path / "config.json").exists():
         return runner.execute(runner.begin(job.experiment, path, job.preset), quiet=True)
-    if read_json(path / "config.json", "settings")["settings"] != configs.to_dict(job.experiment):
+    if runner.read_config(path)[1] != job.experiment:
         raise RunDirectoryError(f"{path} holds a run with other settings: name another directory")
     if (path / "summary.json").exists():
         summary = read_json(path / "summary.json", "complete", "episodes")
