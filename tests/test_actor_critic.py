@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from differences import assert_close
 
-from streamrl_np import cells, networks
+from streamrl_np import cells, layers, networks
 from streamrl_np.agents import actor_critic, ppo
 from streamrl_np.arrays import NonFiniteError
 from streamrl_np.policies import Categorical
@@ -245,3 +245,19 @@ def test_a_copy_lives_the_same_life():
     twins = copy.deepcopy(agent), pickle.loads(pickle.dumps(agent))
     lives = [live(one, range(4, 8)) for one in (agent, *twins)]
     assert lives[0] == lives[1] == lives[2]
+
+
+def test_what_an_update_says_is_what_it_did():
+    agent = make(kappa_policy=30.0, kappa_value=7.0)
+    x = np.random.default_rng(1).normal(size=3)
+    for _ in range(5):
+        action = agent.act(x)
+        pi = layers.softmax(agent.actor_step[0])
+        update = agent.update(x, action, 0.5, x, False, False)
+        delta = max(abs(update.td_error), 1)
+        for name, z, kappa in ("policy", agent.z_pi, 30.0), ("value", agent.z_v, 7.0):
+            norm = np.abs(z.flat).sum()
+            assert getattr(update, f"trace_{name}") == pytest.approx(norm)
+            step_size = 1 / max(1, kappa * delta * norm)
+            assert getattr(update, f"step_size_{name}") == pytest.approx(step_size)
+        assert update.entropy == pytest.approx(-(pi * np.log(pi)).sum())

@@ -212,3 +212,14 @@ def test_the_first_parameters_are_finite_at_the_ends_of_the_ring(name, ring):
 def test_settings_out_of_range(setting, words):
     with pytest.raises(SettingError, match=words):
         cells.Config(**setting)
+
+
+@pytest.mark.parametrize("name", cells.CELLS)
+def test_first_weights_are_of_the_size_that_keeps_variances(name):
+    n, d = 300, 50
+    p = cells.CELLS[name].init(np.random.default_rng(0), n, d, cells.Config(name=name, units=n))
+    for key in {"B", "W", "W_u", "W_c"} & p.keys():
+        for part in (p[key].real, p[key].imag) if np.iscomplexobj(p[key]) else (p[key],):
+            assert abs(part.std() * np.sqrt(d) - 1) < 0.03 and abs(part.mean()) < 0.01
+    if name == "gru":
+        assert np.allclose(p["U"] @ p["U"].swapaxes(1, 2), np.eye(n), atol=1e-10)

@@ -174,3 +174,21 @@ def test_a_missing_package_gets_the_pip_command(capsys, monkeypatch):
 
 def test_the_core_needs_numpy_alone():
     subprocess.run([sys.executable, Path(__file__).parent / "core_alone.py"], check=True)
+
+
+@pytest.mark.parametrize("package", ["gymnasium", "matplotlib", "tqdm", "filelock"])
+def test_a_missing_package_gets_one_sentence(package, tmp_path):
+    code = f"import sys; sys.modules[{package!r}] = None; from streamrl_np import cli; "
+    code += "sys.exit(cli.main(sys.argv[1:]))"
+    line = [sys.executable, "-c", code, "run", "memory-chain", "--out", str(tmp_path / "run")]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"{package} is not installed; get it with: python -m pip" in done.stderr
+
+
+def test_the_command_line_asks_for_one_thread():
+    names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
+    free = {key: value for key, value in os.environ.items() if key not in names}
+    code = f"import os, streamrl_np.__main__; print(*[os.environ[n] for n in {names}])"
+    done = subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True)
+    assert done.stdout.split() == ["1", "1", "1"], done.stderr

@@ -12,6 +12,7 @@ from streamrl_np.networks import Network
 from streamrl_np.settings import SettingError
 
 SMALL = {"cell.units": "4", "network.width": "6", "run.checkpoint_every": "200"}
+SMALL_PPO = {"agent.rollout": "64", "agent.segment": "8", "agent.minibatches": "2"}
 SHORT = {
     "memory-chain": {"env.length": "3"},
     "flagged-recall": {"env.length": "3"},
@@ -23,8 +24,10 @@ SHORT = {
 @pytest.mark.parametrize("agent", configs.AGENTS)
 @pytest.mark.parametrize("name", SHORT)
 def test_every_agent_lives_in_every_environment_and_resumes_bit_by_bit(name, agent, tmp_path):
-    experiment = configs.build(name, {**SMALL, **SHORT[name], "agent.name": agent})
-    settings = configs.replace(experiment, {"run.steps": "900"})
+    settings = {**SMALL, **SHORT[name], "agent.name": agent, "run.metrics_every": "50"}
+    if agent == "ppo":
+        settings |= SMALL_PPO
+    settings = configs.build(name, settings | {"run.steps": "900"})
     assert configs.from_dict(configs.to_dict(settings)) == settings
     whole = runner.begin(settings, tmp_path / "whole", name)
     runner.execute(whole, quiet=True)
@@ -38,14 +41,31 @@ def test_every_agent_lives_in_every_environment_and_resumes_bit_by_bit(name, age
     runner.execute(resumed, quiet=True)
     left, right = whole.agent.arrays(), resumed.agent.arrays()
     assert all(np.array_equal(left[key], right[key]) for key in left)
-    assert whole.agent.updates[0] == 900
+    assert whole.agent.updates[0] == resumed.agent.updates[0] == 900
+    rows = (metrics(tmp_path / "whole"), metrics(tmp_path / "broken"))
+    assert len(rows[0]) == 19 and rows[0] == rows[1]
+
+
+def metrics(directory):
+    """Read metrics.csv without the last column, which is the speed."""
+    lines = (directory / "metrics.csv").read_text().splitlines()
+    return [line.rpartition(",")[0] for line in lines]
+
+
+def test_normalisers_and_agent_follow_the_settings():
+    settings = {"agent.discount": "0.7", "normalize.observations": "false", "run.dtype": "float64"}
+    experiment = configs.build("gym:CartPole-v1", settings)
+    observe, scale = experiment.make_normalizers(4)
+    assert scale.discount == 0.7 and not observe.enabled and observe.dtype == np.float64
+    agent = experiment.make_agent(experiment.make_env(), np.random.default_rng(0))
+    assert {views.flat.dtype for views in agent.parts().values()} == {np.dtype("f8")}
 
 
 @pytest.mark.parametrize("agent", configs.AGENTS)
 def test_a_frozen_recurrence_stays_as_it_was_drawn_and_the_rest_learns(agent, tmp_path):
     settings = {**SMALL, "agent.name": agent, "cell.mode": "frozen", "run.steps": "300"}
     if agent == "ppo":
-        settings |= {"agent.rollout": "64", "agent.segment": "8", "agent.minibatches": "2"}
+        settings |= SMALL_PPO
     run = runner.begin(configs.build("memory-chain", settings), tmp_path / agent)
     networks = [part for part in vars(run.agent).values() if isinstance(part, Network)]
     before = [network.p.copy() for network in networks]

@@ -94,3 +94,9 @@ def test_sparse_init():
     assert np.abs(W).max() <= 1 / np.sqrt(40)
     few = layers.sparse_init(np.random.default_rng(1), 50, 3)
     assert ((few != 0).sum(1) == 1).all(), "every row keeps an input"
+
+
+def test_sparse_weights_are_uniform():
+    W = layers.sparse_init(np.random.default_rng(0), 400, 100)
+    w = 10 * W[W != 0]
+    assert np.abs(w).max() > 0.99 and abs(w.mean()) < 0.05 and abs(w.std() - 3**-0.5) < 0.03

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from streamrl_np.envs import normalize
 from streamrl_np.envs.normalize import ObservationNormalizer, RewardScaler, RunningMoments
 
 rng = np.random.default_rng(0)
@@ -47,3 +49,11 @@ def test_rewards_are_divided_by_the_std_of_their_discounted_sum():
 def test_switched_off():
     assert RewardScaler(0.9, enabled=False)(3.0, False) == 3.0
     assert ObservationNormalizer(1, enabled=False)(np.array([3.0])) == 3.0
+
+
+def test_epsilon_stands_under_the_root():
+    observe = ObservationNormalizer(1, np.float64)
+    for x in 0.0, 1e-4, 2e-4:
+        normed = observe(np.array([x]))
+    variance = np.var([0.0, 1e-4, 2e-4], ddof=1)
+    assert normed[0] == pytest.approx(1e-4 / np.sqrt(variance + normalize.EPS))

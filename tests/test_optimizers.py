@@ -80,3 +80,12 @@ def test_a_broken_trace_stops_before_it_reaches_the_parameters(kind):
     ):
         kind(3, 1.0, 2.0, np.float64).step(w, z, 1.0)
     assert not w.any()
+
+
+def test_a_norm_that_overflows_is_named():
+    w, z = np.zeros(4, "f4"), np.full(4, 3e38, "f4")
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(NonFiniteError, match="the norm of the eligibility trace is inf"),
+    ):
+        ObGD(4, 1.0, 2.0).step(w, z, 1.0)

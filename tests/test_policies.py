@@ -102,3 +102,8 @@ def test_the_categorical_stays_float32():
     assert {categorical.log_prob(x, 2).dtype, categorical.gradient(x, 2, 0.1).dtype} == {
         np.dtype("f4")
     }
+
+
+def test_the_least_spread_is_a_thousandth():
+    _, std = Gaussian(1).moments(np.array([0.0, -1e4]))
+    assert std == 1e-3

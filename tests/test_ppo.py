@@ -310,3 +310,42 @@ def test_a_nan_of_the_environment_is_named_at_once(what):
         for _ in steps:
             taken += 1
     assert taken <= 3
+
+
+def small_learner():
+    config = ppo.Config(rollout=8, segment=2, minibatches=2)
+    network, cell = networks.Config(width=3, sparsity=0.0), cells.Config(units=2)
+    return ppo.PPO(2, Categorical(2), np.random.default_rng(0), config, network, cell)
+
+
+def fill(agent, reward):
+    x = np.ones(2, "f4")
+    for _ in range(8):
+        agent.update(x, agent.act(x), reward, x, False, False)
+
+
+def test_an_advantage_that_overflows_is_named():
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match="the advantages"):
+        fill(small_learner(), 3e38)
+
+
+def test_a_gradient_that_is_no_number_is_named():
+    agent = small_learner()
+    agent.policy.log_prob_gradient = lambda outputs, action: outputs * np.nan
+    with pytest.raises(NonFiniteError, match="the actor's gradient"):
+        fill(agent, 1.0)
+
+
+def test_a_critic_that_broke_gives_no_action():
+    agent = small_learner()
+    agent.critic.p.head.b[:] = np.nan
+    with pytest.raises(NonFiniteError, match=r"the critic parameters: head.b"):
+        agent.act(np.ones(2, "f4"))
+
+
+def test_adams_means_do_not_become_denormal():
+    agent = small_learner()
+    agent.optimizer_pi.v[:] = agent.optimizer_v.m[:] = 1e-40
+    agent.step_minibatch = lambda *arguments: ppo.Update(*[0.0] * 6)
+    fill(agent, 1.0)
+    assert not agent.optimizer_pi.v.any() and not agent.optimizer_v.m.any()

@@ -111,6 +111,7 @@ def test_what_a_cell_runs_with():
     experiment = study.job("memory-chain", CELL._replace(ring="long", length=128), 3).experiment
     assert experiment.run.steps == 500_000 and experiment.run.seed == 3
     assert experiment.cell.r_min == pytest.approx(0.9768, abs=1e-4)
+    assert experiment.agent.kappa_policy == 2.0 and experiment.agent.kappa_value == 2.0
     gru = CELL._replace(agent="qrc", method="GRU TBPTT(1)", trace_decay=0.95)
     experiment = study.job("memory-chain", gru, 0).experiment
     assert (experiment.cell.name, experiment.cell.mode) == ("gru", "tbptt1")

@@ -302,3 +302,25 @@ def test_weights_that_are_drawn_to_zero_do_not_become_denormal():
 def test_actions_must_be_a_whole_number(agent, actions):
     with pytest.raises(SettingError, match=r"actions must be a whole number, at least 1, got"):
         agent(3, actions, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", ["stream-q", "qrc"])
+def test_epsilon_falls_as_the_agent_lives(name):
+    agent = make(name, epsilon_start=1.0, epsilon_end=0.0, epsilon_steps=4)
+    x, said, greedy = np.ones(INPUTS), [], []
+    for _ in range(40):
+        action = agent.act(x)
+        greedy.append(action == agent.q_step[0].argmax())
+        said.append(agent.update(x, action, 1.0, x, False, False).epsilon)
+    assert said[:6] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    assert all(greedy[4:])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_states_and_sensitivities_do_not_become_denormal(name):
+    agent = make(name, dtype=np.float32)
+    for learner in agent.learners.values():
+        learner.network.state.flat[:] = 1e-40
+    agent.updates[:] = 63
+    agent.count()
+    assert not any(learner.network.state.flat.any() for learner in agent.learners.values())

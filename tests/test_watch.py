@@ -173,3 +173,10 @@ def test_a_configuration_that_describes_no_run(text, tmp_path):
         RunDirectoryError, match=r"config.json (does not describe a run|is damaged)"
     ):
         watch.Player(tmp_path / "run")
+
+
+def test_the_players_second_episode_begins_from_nothing(tmp_path):
+    make_run(tmp_path / "run", "memory-chain")
+    once, twice = (watch.Player(tmp_path / "run") for _ in range(2))
+    list(twice.play(0))
+    assert (next(twice.play(1)).memory == next(once.play(1)).memory).all()
