@@ -512,6 +512,9 @@ def test_a_name_that_is_no_utf8_is_written_all_the_same(tmp_path, monkeypatch):
     (record,) = grade.grade(ASSIGNMENTS["a1"], folder, out, isolated=False, quiet=True)
     assert record.student == "M%fcller" and "M%fcller,0," in out.read_text()
     assert len(list((tmp_path / "grades_feedback").iterdir())) == 1
+    (folder / "M%fcller.py").write_text("x = 1")
+    with pytest.raises(sources.CourseError, match="two files that read as M%fcller: rename one"):
+        grade.find_submissions(folder)
 
 
 def test_what_student_code_says_is_no_markup():

@@ -154,7 +154,7 @@ class QRC(StreamAgent):
         if not math.isfinite(z_h):
             self.require_finite()
             require_finite("h(s, a)", h)
-            require_finite("its trace", z_h)
+            require_finite("the trace of h(s, a)", z_h)
 
         w, theta = self.q.p.flat, self.h.p.flat
         q_gradient, next_gradient = self.q_gradient.flat, self.q.grad.flat

@@ -82,7 +82,11 @@ def find_submissions(directory):
         found[folder.name] = inside[0] if len(inside) == 1 else folder
     if not found:
         raise sources.CourseError(f"{directory} holds no .ipynb and no .py file")
-    found = {readable(student): path for student, path in found.items()}
+    names = [readable(student) for student in found]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise sources.CourseError(f"{directory} holds two files that read as {twice}: rename one")
+    found = dict(zip(names, found.values(), strict=True))
     return found, [p.name for p in entries if p not in (*files, *folders)]
 
 
