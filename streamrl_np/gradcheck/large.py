@@ -12,9 +12,10 @@ import numpy as np
 from ..arrays import name_entry
 from . import differences, sequence
 from .check import examine
+from .compare import SMALL
 from .inputs import Inputs
 from .report import FAIL, PASS, Entry, Parameter, Report, relative_error, worst_of
-from .sequence import DIFFERENCES, EXACT, SMALL
+from .sequence import DIFFERENCES, EXACT
 
 NOTE = (
     "Every entry beside backpropagation through time (to 1e-12), and all parameters together"

@@ -20,11 +20,11 @@ import numpy as np
 from ..arrays import Views, real_size
 from ..cells import CELLS
 from . import differences, twins
+from .compare import SMALL
 from .report import FAIL, PASS, Divergence, Entry, Parameter, Report, relative_error, worst_of
 
 EXACT = 1e-12  # RTRL, BPTT and complex steps differ by rounding alone
 DIFFERENCES = 1e-9
-SMALL = 1e-3  # as in compare: an entry this much smaller than the largest has that one's digits
 WORDS = {
     "rtrl": "the sensitivities (RTRL)",
     "bptt": "backpropagation through time",
