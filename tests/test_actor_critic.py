@@ -232,6 +232,18 @@ def test_an_actor_that_broke_gives_no_action():
         agent.act(s)
 
 
+@pytest.mark.parametrize("kind", [actor_critic.ActorCritic, ppo.PPO])
+def test_an_update_needs_an_act_of_its_own(kind):
+    agent, x = kind(3, Categorical(2), np.random.default_rng(0)), np.ones(3)
+    with pytest.raises(RuntimeError, match="update needs an act before it"):
+        agent.update(x, 0, 1.0, x, False, False)
+    action = agent.act(x)
+    agent.update(x, action, 1.0, x, False, False)
+    with pytest.raises(RuntimeError, match="update needs an act before it"):
+        agent.update(x, action, 1.0, x, False, False)
+    assert agent.updates[0] == 1
+
+
 def test_a_copy_lives_the_same_life():
     agent, rng = make(optimizer="adaptive_obgd"), np.random.default_rng(1)
     xs = rng.normal(size=(9, 3))

@@ -227,6 +227,19 @@ def test_a_broken_number_is_named(name):
         agent.update(x, a, 0.0, x, False, False)
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_an_update_needs_an_act_of_its_own(name):
+    agent, x = make(name), np.ones(INPUTS)
+    with pytest.raises(RuntimeError, match="update needs an act before it"):
+        agent.update(x, 0, 1.0, x, False, False)
+    action = agent.act(x)
+    agent.update(x, action, 1.0, x, False, False)
+    before = {key: array.tobytes() for key, array in agent.arrays().items()}
+    with pytest.raises(RuntimeError, match="update needs an act before it"):
+        agent.update(x, action, 1.0, x, False, False)
+    assert before == {key: array.tobytes() for key, array in agent.arrays().items()}
+
+
 def test_a_broken_auxiliary_network_is_named_before_q_moves():
     agent, x = make("qrc"), np.ones(INPUTS)
     a = agent.act(x)

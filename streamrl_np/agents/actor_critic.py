@@ -23,7 +23,7 @@ from ..arrays import require_finite
 from ..optimizers import OPTIMIZERS, Workspace, accumulate
 from ..policies import Policy
 from ..settings import check, given, instance, setting
-from .stream import StreamAgent
+from .stream import StreamAgent, acted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ActorCritic(StreamAgent):
         self.optimizer_v = optimizer(size_v, alpha, kappa_v, dtype, workspace)
         self.add("actor", self.actor, self.z_pi, self.optimizer_pi)
         self.add("critic", self.critic, self.z_v, self.optimizer_v)
-        self.actor_step = None  # (logits, cache) of the last act
+        self.actor_step = None  # (logits, cache) of an act that no update has used
 
     def act(self, observation):
         """Advance the actor by ``observation`` (inputs,) and draw an action.
@@ -138,11 +138,13 @@ class ActorCritic(StreamAgent):
         ------
         NonFiniteError
             If the TD error or a trace holds a NaN or an infinity.
+        RuntimeError
+            If no act came before it.
         """
         cfg = self.config
         gamma, lam, tau = cfg.discount, cfg.trace_decay, cfg.entropy
         discount = gamma * (not terminated)  # differs from Elsayed 2024: or truncated, there
-        logits, actor_cache = self.actor_step
+        logits, actor_cache = acted(self.actor_step)
 
         v, critic_cache = self.critic.forward(observation)
         v_next = self.critic.peek(next_observation)
@@ -159,6 +161,7 @@ class ActorCritic(StreamAgent):
         alpha_v, norm_v = self.optimizer_v.step(self.critic.p.flat, self.z_v.flat, delta)
         alpha_pi, norm_pi = self.optimizer_pi.step(self.actor.p.flat, self.z_pi.flat, delta)
 
+        self.actor_step = None
         self.count()
         if terminated or truncated:
             self.reset()

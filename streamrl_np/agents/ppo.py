@@ -28,6 +28,7 @@ from ..optimizers import Adam
 from ..policies import Policy
 from ..settings import SettingError, check, given, instance, setting
 from . import rollout
+from .stream import acted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +153,7 @@ class PPO:
         self.first = np.ones(1, bool)  # the next step is an episode's first
         self.updates = np.zeros(1, np.int64)
         self.log = np.zeros(len(Update._fields))
-        self.acted = None  # (log-probability, value) of the last act
+        self.drawn = None  # (log-probability, value) of an act that no update has used
 
     def act(self, observation):
         """Advance the acting networks by ``observation`` (inputs,) and draw an action.
@@ -170,7 +171,7 @@ class PPO:
             require_finite("the actor's output", outputs)
             require_finite("the value", value)
         action = self.policy.sample(outputs, self.rng)
-        self.acted = self.policy.log_prob(outputs, action), value[0]
+        self.drawn = self.policy.log_prob(outputs, action), value[0]
         return action
 
     def update(self, observation, action, reward, next_observation, terminated, truncated):
@@ -197,12 +198,15 @@ class PPO:
         ------
         NonFiniteError
             If the reward, an advantage or a gradient holds a NaN or an infinity.
+        RuntimeError
+            If no act came before it.
         """
         if not math.isfinite(reward):
             require_finite("the reward", float(reward))
         data, t = self.rollout, int(self.rollout.count[0])
         data.observations[t], data.actions[t], data.rewards[t] = observation, action, reward
-        data.log_probs[t], data.values[t] = self.acted
+        data.log_probs[t], data.values[t] = acted(self.drawn)
+        self.drawn = None
         data.starts[t], data.ends[t] = self.first[0], terminated or truncated
         if t and not data.starts[t]:
             data.next_values[t - 1] = data.values[t]  # the episode went on to here

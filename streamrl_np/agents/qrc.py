@@ -21,7 +21,7 @@ from ..arrays import require_finite
 from ..optimizers import GRADIENT_OPTIMIZERS, accumulate
 from ..policies import EpsilonGreedy
 from ..settings import at_least, check, given, setting
-from .stream import StreamAgent
+from .stream import StreamAgent, acted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class QRC(StreamAgent):
         self.optimizer_h = optimizer(size, cfg.step_size_auxiliary, dtype=dtype)
         self.add("q", self.q, self.z_w, self.optimizer_q)
         self.add("h", self.h, self.z_theta, self.optimizer_h)
-        self.q_step = None  # (q(s, ·), cache) of the last act
+        self.q_step = None  # (q(s, ·), cache) of an act that no update has used
         # overwritten every step
         self.q_gradient, self.held = self.q.p.like(), self.q.state.like()
         self.total, self.scratch = np.empty(size, dtype), np.empty(size, dtype)
@@ -128,12 +128,14 @@ class QRC(StreamAgent):
         ------
         NonFiniteError
             If the TD error or h(s, a) holds a NaN or an infinity.
+        RuntimeError
+            If no act came before it.
         """
         cfg = self.config
         gamma, lam = cfg.discount, cfg.trace_decay
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
-        q, q_cache = self.q_step
+        q, q_cache = acted(self.q_step)
         # differs from Elelimy 2025: the code there empties the traces after this update
         decay = gamma * lam * bool(q[action] == q.max())  # Watkins' cut
 
@@ -165,6 +167,7 @@ class QRC(StreamAgent):
         terms = (delta, self.z_theta.flat), (-h, self.h.grad.flat), (self.pull.flat, theta)
         self.optimizer_h.step(theta, self.downhill(terms))
 
+        self.q_step = None
         self.count()
         if terminated or truncated:
             self.reset()

@@ -14,6 +14,19 @@ from ..networks import Network
 FLUSH_EVERY = 64  # steps; a trace that decays by 0.8 a step needs about 70 from tiny/eps to tiny
 
 
+def acted(left):
+    """Return what the last ``act`` left behind.
+
+    Raises
+    ------
+    RuntimeError
+        If it left nothing, or an update has used it already.
+    """
+    if left is None:
+        raise RuntimeError("update needs an act before it: call act(observation) once for each")
+    return left
+
+
 class Learner(NamedTuple):
     """A network, the trace of its gradients, and the optimizer that moves it."""
 

@@ -17,7 +17,7 @@ from .. import cells, networks
 from ..optimizers import OPTIMIZERS, accumulate
 from ..policies import EpsilonGreedy
 from ..settings import at_least, check, given, setting
-from .stream import StreamAgent
+from .stream import StreamAgent, acted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,7 @@ class StreamQ(StreamAgent):
         optimizer = OPTIMIZERS[cfg.optimizer]
         self.optimizer = optimizer(self.z.flat.size, cfg.step_size, cfg.kappa, dtype)
         self.add("q", self.q, self.z, self.optimizer)
-        self.q_step = None  # (q(s, ·), cache) of the last act
+        self.q_step = None  # (q(s, ·), cache) of an act that no update has used
 
     def act(self, observation):
         """Advance the network by ``observation`` (inputs,) and choose an action."""
@@ -104,11 +104,13 @@ class StreamQ(StreamAgent):
         ------
         NonFiniteError
             If the TD error or the trace holds a NaN or an infinity.
+        RuntimeError
+            If no act came before it.
         """
         gamma, lam = self.config.discount, self.config.trace_decay
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
-        q, cache = self.q_step
+        q, cache = acted(self.q_step)
         greedy = bool(q[action] == q.max())
 
         q_next = self.q.peek(next_observation)
@@ -120,6 +122,7 @@ class StreamQ(StreamAgent):
         accumulate(self.z.flat, self.q.grad.flat, gamma * lam * greedy)  # (eq. A5)
         alpha, norm = self.optimizer.step(self.q.p.flat, self.z.flat, delta)
 
+        self.q_step = None
         self.count()
         if terminated or truncated:
             self.reset()

@@ -15,7 +15,7 @@ import numpy as np
 from .. import cells, networks
 from ..optimizers import OPTIMIZERS, accumulate
 from ..settings import check, given, setting
-from .stream import StreamAgent
+from .stream import StreamAgent, acted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TD(StreamAgent):
         optimizer = OPTIMIZERS[config.optimizer]
         self.optimizer = optimizer(self.z.flat.size, config.step_size, config.kappa, dtype)
         self.add("value", self.v, self.z, self.optimizer)
-        self.v_step = None  # (v(s), cache) of the last act
+        self.v_step = None  # (v(s), cache) of an act that no update has used
 
     def act(self, observation):
         """Advance the network by ``observation`` (inputs,); there is one action, 0."""
@@ -92,10 +92,12 @@ class TD(StreamAgent):
         ------
         NonFiniteError
             If the TD error or the trace holds a NaN or an infinity.
+        RuntimeError
+            If no act came before it.
         """
         gamma, lam = self.config.discount, self.config.trace_decay
         discount = gamma * (not terminated)
-        v, cache = self.v_step
+        v, cache = acted(self.v_step)
 
         v_next = self.v.peek(next_observation)
         delta = float(reward) + discount * float(v_next[0]) - float(v[0])  # (eq. A1)
@@ -105,6 +107,7 @@ class TD(StreamAgent):
         accumulate(self.z.flat, self.v.grad.flat, gamma * lam)  # (eq. A2)
         alpha, norm = self.optimizer.step(self.v.p.flat, self.z.flat, delta)
 
+        self.v_step = None
         self.count()
         if terminated or truncated:
             self.reset()
