@@ -2,10 +2,11 @@
 
 import multiprocessing
 
+import numpy as np
 import pytest
 
 from streamrl_np import cli
-from streamrl_np.experiments import configs, study, study_report
+from streamrl_np.experiments import configs, plots, study, study_report
 from streamrl_np.experiments.results import RunDirectoryError
 from streamrl_np.experiments.study import Cell, Result
 
@@ -128,6 +129,20 @@ def test_what_the_tables_rest_on():
     assert study.unanimous(results(CELL, *[0.0] * 4)) is None
     assert study.unanimous(results(CELL, *[0.0] * 5)) is False
     assert study_report.entry(CELL, study.group(results(CELL, 0.9, 0.1))).endswith("<br>+0.50")
+
+
+def test_the_figure_joins_full_cells_and_circles_what_neighbours_decide():
+    row = [CELL._replace(length=length) for length in (64, 2, 4, 8, 16, 32)]
+    known = [results(CELL._replace(length=32), *[0.9] * 4), results(CELL, *[0.9] * 5)]
+    axes = plots.new_figure()[1]
+    by_cell = study.group([r for runs in known for r in runs])
+    joined = study_report.draw_row(axes, row, by_cell, "k", aside=1.0)
+    assert list(joined.get_xdata()[np.isfinite(joined.get_ydata())]) == [16]
+    dashes, *marks = [line for line in axes.lines if line is not joined]
+    assert list(dashes.get_xdata()[np.isfinite(dashes.get_ydata())]) == [16, 32]
+    circles = [line for line in marks if line.get_markerfacecolor() == "none"]
+    where = [(float(line.get_xdata()[0]), float(line.get_ydata()[0])) for line in circles]
+    assert where == [(2, 0.9), (4, 0.9), (8, 0.9)], "64 steps are open"
 
 
 def test_wilson_interval():

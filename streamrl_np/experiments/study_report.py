@@ -7,7 +7,7 @@ import numpy as np
 
 from ..files import write_text
 from . import plots
-from .study import METHODS, SEEDS, SOLVED, STUDIES, group, implied, read
+from .study import METHODS, SEEDS, SOLVED, STOP, STUDIES, group, implied, read
 
 
 def wilson(solved, count):
@@ -85,21 +85,14 @@ def figure(name, cells, by_cell, path):
     entries = {}
     for axes, key in zip(grid, panels, strict=False):
         for i, (method, colour) in enumerate(zip(METHODS, plots.COLOURS, strict=True)):
-            shown = [
+            row = [
                 cell
-                for cell in by_cell
+                for cell in cells
                 if cell.method == method and panel(cell._replace(ring=key[1])) == key
                 if cell.ring in (key[1], "none")
             ]
-            if not shown:
-                continue
-            finals = {cell.length: [run.final_return for run in by_cell[cell]] for cell in shown}
-            x = np.array(lengths) * 1.04 ** (i - 3)
-            means = [np.mean(finals.get(length, np.nan)) for length in lengths]  # a gap: not run
-            entries[method] = axes.plot(x, means, "_-", color=colour, lw=1.5, ms=9, mew=1.5)[0]
-            for x_cell, length in zip(x, lengths, strict=True):
-                runs = finals.get(length, [])
-                axes.plot([x_cell] * len(runs), runs, "o", color=colour, ms=3, alpha=0.6)
+            if row:
+                entries[method] = draw_row(axes, row, by_cell, colour, aside=1.04 ** (i - 3))
         agent, ring, decay, units = key
         axes.axhline(SOLVED, color="0.6", lw=0.8, ls=":")
         axes.set_xscale("log", base=2)
@@ -108,8 +101,29 @@ def figure(name, cells, by_cell, path):
         axes.set_title(f"{agent}, λ = {decay}, {ring} ring, {units} units", fontsize=9)
         axes.set(xlabel="length L", ylabel="final return")
     plots.legend_below(figure, entries)
-    figure.suptitle(f"{name}\na dot is a run (one seed), a dash the mean", fontsize=9)
+    caption = "a dot is a run (one seed), a dash the mean"
+    if len(lengths) > 1:
+        caption += f", joined where there are {SEEDS} runs or more"
+    if any(implied(cell, by_cell) is not None for cell in cells if cell not in by_cell):
+        caption += "\nan open circle: no run made, for the neighbours decide it"
+    figure.suptitle(f"{name}\n{caption}", fontsize=9)
     plots.save_figure(figure, path)
+
+
+def draw_row(axes, row, by_cell, colour, aside):
+    """Draw the cells of one method in one panel, and return the line for the legend."""
+    row = sorted(row, key=lambda cell: cell.length)
+    x = np.array([cell.length * aside for cell in row])
+    finals = [[run.final_return for run in by_cell.get(cell, ())] for cell in row]
+    means = np.array([np.mean(runs or np.nan) for runs in finals])
+    axes.plot(x, means, "_", color=colour, ms=9, mew=1.5)
+    for x_cell, cell, runs in zip(x, row, finals, strict=True):
+        axes.plot([x_cell] * len(runs), runs, "o", color=colour, ms=3, alpha=0.6)
+        verdict = None if runs else implied(cell, by_cell)
+        if verdict is not None:
+            axes.plot(x_cell, STOP * verdict, "o", color=colour, ms=5, mfc="none")
+    joined = np.where([len(runs) >= SEEDS for runs in finals], means, np.nan)
+    return axes.plot(x, joined, color=colour, lw=1.5)[0]
 
 
 def panel(cell):
