@@ -111,7 +111,7 @@ def test_a_wave_does_not_hide_between_the_steps(periods):
     w, x = 2 * np.pi * periods, rng.normal(size=4)
     assert gradcheck.check(lambda x: np.sin(w * x), lambda g, x: g * w * np.cos(w * x), x).ok
     report = gradcheck.check(lambda x: x**2 + 0.01 * np.sin(w * x), lambda g, x: 2 * g * x, x)
-    assert report.verdict == "fail"
+    assert report.verdict == ("fail" if periods <= 2**10 else "inconclusive"), "or it is rounding"
 
 
 def in_single(x):
@@ -133,13 +133,14 @@ def test_a_function_that_rounds_is_inconclusive_and_not_wrong(digits):
 
 
 def test_roughness():
-    assert differences.roughness(lambda s: np.sin(1 + s)) < 1e-18
+    def widest(phi):
+        return max(rough for _, rough in differences.roughness(phi))
+
+    assert widest(lambda s: np.sin(1 + s)) < 1e-18
     for grain in 1e-12, 1e-7, 1e-4:
-        rough = differences.roughness(
-            lambda s, grain=grain: np.round(np.sin(1 + s) / grain) * grain
-        )
+        rough = widest(lambda s, grain=grain: np.round(np.sin(1 + s) / grain) * grain)
         assert 0.1 * grain < rough < grain
-    assert differences.roughness(lambda s: np.longdouble(2)) == 0
+    assert widest(lambda s: np.longdouble(2)) == 0
 
 
 def test_a_gradient_too_small_for_errors_to_show_is_no_pass():
@@ -872,3 +873,202 @@ def test_a_nan_claim_is_found_in_a_sampled_input():
 
     W = np.random.default_rng(0).normal(size=50)
     assert gradcheck.check(np.square, vjp, W, entries=4).verdict == "fail"
+
+    def one(g, W):
+        G = g * np.cos(W)
+        G[17, 42] = np.nan
+        return G
+
+    W = np.random.default_rng(0).normal(size=(50, 50))
+    report = gradcheck.check(np.sin, one, W)
+    assert report.verdict == "fail" and report.worst.name == "x[17, 42]"
+    assert "1 of 2500 entries of the claim are not finite" in str(report)
+
+
+def pairs(dtype):
+    return lambda p: np.abs(p.view(dtype)[..., 0]) ** 2
+
+
+def test_complex_numbers_stored_as_pairs():
+    p, vjp = np.random.default_rng(0).normal(size=(4, 2)), lambda g, p: 2 * g[:, None] * p
+    report = gradcheck.check(pairs(complex), vjp, p)
+    assert report.ok and "differences are in float64" in str(report)
+    assert gradcheck.check(pairs(complex), lambda g, p: g[:, None] * p, p).verdict == "fail"
+    single = gradcheck.check(pairs(np.complex64), vjp, p.astype("f4"))
+    assert single.verdict != "fail" and "differences are in float32" in str(single)
+    z = p[:, 0] + 1j * p[:, 1]
+    assert gradcheck.check(lambda z: (z.view(float) ** 2).sum(), lambda z: 2 * z, z, "gradient").ok
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_part_that_rounds_makes_nothing_wrong(seed):
+    x = np.random.default_rng(seed).normal(size=6)
+    two = lambda x: (np.tanh(x).astype(np.float32), x**2)  # noqa: E731
+    right = lambda a, b, x: a * (1 - np.tanh(x) ** 2) + 2 * b * x  # noqa: E731
+    assert gradcheck.check(two, right, x, seed=seed).verdict == "inconclusive"
+    wrong = gradcheck.check(two, lambda a, b, x: right(a, b, x) + b, x, seed=seed)
+    assert wrong.verdict == "fail"
+    hidden = lambda x: np.sum(x**2) + 1e-2 * float(np.float32(np.sum(np.sin(x))))  # noqa: E731
+    report = gradcheck.check(hidden, lambda x: 2 * x + 1e-2 * np.cos(x), x, "gradient", seed=seed)
+    assert report.verdict == "inconclusive"
+    assert gradcheck.check(hidden, lambda x: 3 * x, x, "gradient", seed=seed).verdict == "fail"
+
+
+def test_a_nearly_singular_matrix_is_not_wrong():
+    inverse_vjp = lambda g, A: -np.linalg.inv(A).T @ g @ np.linalg.inv(A).T  # noqa: E731
+    hilbert = 1 / (np.arange(8)[:, None] + np.arange(8) + 1.0)
+    assert gradcheck.check(np.linalg.inv, inverse_vjp, hilbert).verdict != "fail"
+
+
+def test_a_large_constant_takes_no_digits_from_the_rest():
+    mask, x = np.array([True, True, False, True]), np.array([0.3, -1.0, 0.5, 2.0])
+
+    def masked(x):
+        z = np.where(mask, x, -1e30)
+        z = z - z.max()
+        return np.where(mask, z - np.log(np.exp(z).sum()), -1e30)
+
+    def vjp(g, x):
+        return np.where(mask, g - np.exp(masked(x)) * g[mask].sum(), 0)
+
+    assert gradcheck.check(masked, vjp, x).ok
+    assert gradcheck.check(masked, lambda g, x: np.zeros(4), x).verdict != "pass"
+    assert gradcheck.check(masked, lambda g, x: np.where(mask, g, 0), x).verdict != "pass"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_zero_may_be_claimed_but_for_rounding(seed):
+    def softmax(z):
+        e = np.exp(z - z.max())
+        return e / e.sum()
+
+    def vjp(g, x, b):
+        p = softmax(x + b)
+        gx = p * (g - g @ p)
+        return gx, gx.sum()  # 0, but for rounding
+
+    inputs = np.random.default_rng(seed).normal(size=5), np.array(0.3)
+    f = lambda x, b: softmax(x + b)  # noqa: E731
+    assert gradcheck.check(f, vjp, inputs, seed=seed).ok
+    wrong = gradcheck.check(f, lambda g, x, b: (vjp(g, x, b)[0], 1e-6 * g[0]), inputs, seed=seed)
+    assert wrong.verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    "f, slope",
+    [
+        (lambda x: np.sqrt(np.abs(x)), lambda x: np.sign(x) / (2 * np.sqrt(np.abs(x)) + (x == 0))),
+        (lambda x: x + 1000.0 * (x == 0), np.ones_like),
+        (lambda x: np.log(np.abs(x) + 1e-30), lambda x: np.sign(x) / (np.abs(x) + 1e-30)),
+    ],
+)
+def test_a_cusp_and_a_jump_are_never_a_pass(f, slope):
+    report = gradcheck.check(f, lambda g, x: g * slope(x), np.array([0.0, 1.0, 2.0]))
+    assert report.verdict == "inconclusive" and "x[0]" in str(report)
+
+
+def test_gradients_in_views_go_by_name():
+    p = Views({"a": (3,), "b": (3,)})
+    p.a, p.b = [0.5, 1.0, 2.0], [3.0, -1.0, 0.7]
+
+    def claim(ga, gb):
+        def vjp(g, p):
+            turned = Views({"b": (3,), "a": (3,)})
+            turned.a, turned.b = ga(g, p), gb(g, p)
+            return turned
+
+        return gradcheck.check(lambda p: p.a**2 * p.b, vjp, p)
+
+    by_a, by_b = lambda g, p: 2 * g * p.a * p.b, lambda g, p: g * p.a**2
+    assert claim(by_a, by_b).ok and claim(by_b, by_a).verdict == "fail"
+
+
+def test_an_input_may_be_called_g():
+    inputs = {"g": np.ones(3), "h": np.arange(3.0) + 2}
+    gradient = lambda g, h: {"g": h**2, "h": 2 * g * h}  # noqa: E731
+    assert gradcheck.check(lambda g, h: np.sum(g * h**2), gradient, inputs, "gradient").ok
+
+
+def test_suspects_are_of_the_kind_of_the_derivative_and_cost_no_report():
+    suspects = {"the 2 is forgotten": lambda x: x, "of another shape": lambda x: x[:2]}
+    report = gradcheck.check(
+        lambda x: np.sum(x**2), lambda x: x, np.ones(3), "gradient", suspects=suspects
+    )
+    assert "a known mistake: the 2 is forgotten" in str(report)
+    del suspects["the 2 is forgotten"]
+    report = gradcheck.check(
+        lambda x: np.sum(x**2), lambda x: x, np.ones(3), "gradient", suspects=suspects
+    )
+    assert "the suspect 'of another shape' stops with IndexError" in str(report)
+
+
+def test_what_a_function_raises_nearby_is_said():
+    def f(A):
+        if not np.array_equal(A, A.T):
+            raise ValueError("A must be symmetric")
+        return np.trace(A @ A)
+
+    A = np.array([[2.0, 0.3], [0.3, 1.0]])
+    report = gradcheck.check(f, lambda A: 2 * A.T, A, "gradient")
+    assert report.verdict == "inconclusive"
+    assert "near it the function raises ValueError: A must be symmetric" in str(report)
+    assert gradcheck.check(np.log, lambda g, p: g / p, np.array([2e-13, 5e-13])).ok
+
+
+def test_rounding_is_no_kink():
+    x = np.random.default_rng(11).normal(size=64)
+    in_f4 = lambda x: np.tanh(x).astype("f4")  # noqa: E731
+    report = gradcheck.check(in_f4, lambda g, x: g * (1 - np.tanh(x) ** 2), x)
+    assert report.verdict == "inconclusive" and "kink: at" not in str(report)
+
+
+def test_a_v_curve_of_what_is_no_smooth_ride():
+    inverse_vjp = lambda g, A: -np.linalg.inv(A).T @ g @ np.linalg.inv(A).T  # noqa: E731
+    A = np.array([[2.0, 0.3], [0.3, 1.0]])
+    (curves,) = figures.v_curve(gradcheck.Problem(np.linalg.inv, inverse_vjp, A)).values()
+    assert set(curves) == {"float32", "float64"} and min(curves["float64"]) < 1e-8
+    x = np.array([0.5, 2.0])
+    curves = figures.v_curve(gradcheck.Problem(raises, lambda g, x: g / (2 * np.sqrt(x)), x))
+    assert min(curves["x"]["extrapolated"]) < 1e-14
+    empty = gradcheck.Problem(
+        lambda x, y: x**2, lambda g, x, y: (2 * g * x, y), (x, np.ones(0)), "vjp"
+    )
+    assert list(figures.v_curve(empty)) == ["x"]
+    with pytest.raises(gradcheck.InputError, match="is a return missing"):
+        figures.v_curve(gradcheck.Problem(np.multiply, lambda g, x, y: None, (x, x)))
+
+
+@pytest.mark.parametrize(
+    "arguments, options, words",
+    [
+        ((np.sum, lambda x: 2 * x, np.ones(3)), {}, "say kind='gradient'"),
+        ((np.sum, lambda g, x: g, np.ones(3), "gradient"), {}, "takes g before the inputs, a gr"),
+        ((lambda x: (x, (x[:2], x)), lambda g, h, x: x, np.ones(3)), {}, "makes no arrays"),
+        ((np.square, lambda g, x: g, np.ones(3)), {"tolerance": "a"}, "a number above 0, got 'a'"),
+        ((np.square, lambda g, x: g, {1: np.ones(3)}), {}, r"must be strings, got \[1\]"),
+    ],
+)
+def test_more_bad_input_is_refused(arguments, options, words):
+    with pytest.raises(gradcheck.InputError, match=words):
+        gradcheck.check(*arguments, **options)
+
+
+def test_a_gradient_of_no_numbers_and_a_return_forgotten_among_two():
+    nothing = np.array([1, None, 2])
+    assert "holds what is no number" in str(
+        gradcheck.check(np.square, lambda g, x: nothing, np.ones(3))
+    )
+    forgotten = gradcheck.check(np.multiply, lambda g, x, y: None, (np.ones(3), np.ones(3)))
+    assert "is a return missing?" in str(forgotten)
+
+
+def test_a_module_may_hold_dataclasses_and_may_not_exit(capsys, tmp_path):
+    source = "from __future__ import annotations\nimport dataclasses\nimport numpy as np\n"
+    source += "@dataclasses.dataclass\nclass Config:\n    x: int = 0\n"
+    source += inspect.getsource(layers.leaky_relu_vjp)
+    source = source.replace("LEAK", "0.01")
+    (tmp_path / "mine.py").write_text(source)
+    assert run("--module", f"{tmp_path}/mine.py:leaky_relu_vjp") == 0
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
+    assert run("--module", f"{tmp_path}/exits.py:leaky_relu_vjp") == 2
+    assert "stops with SystemExit: 3" in capsys.readouterr().err

@@ -12,7 +12,16 @@ import time
 import numpy as np
 
 from . import compare
-from .inputs import InputError, Inputs, listed_outputs, random_like, shapes
+from .inputs import (
+    InputError,
+    Inputs,
+    listed_outputs,
+    pull_back,
+    random_like,
+    require_kind,
+    shapes,
+)
+from .loss import make_loss
 from .report import Report
 
 TOLERANCE = {np.dtype("f4"): 2e-3, np.dtype("f8"): 1e-9}
@@ -120,13 +129,13 @@ def check_problem(problem, name=None, tolerance=None, entries=256, directions=4,
             raise InputError(f"{option} must be a whole number, at least {least}, got {value!r}")
     if tolerance is None:
         tolerance = TOLERANCE.get(inputs.dtype, WIDE_TOLERANCE)
-    elif not tolerance > 0:
+    elif not isinstance(tolerance, numbers.Real) or not tolerance > 0:
         raise InputError(f"tolerance must be a number above 0, got {tolerance!r}")
     rng = np.random.default_rng([seed, STREAM])
     examined = examine(problem, inputs, rng, tolerance)
     parameters, notes = (), tuple(examined.notes)
     if not examined.problems:
-        loss = compare.make_loss(problem.f, inputs, examined.gs)
+        loss = make_loss(problem.f, inputs, examined.gs, examined.ys)
         if np.isfinite(loss.value):
             parameters = compare.compare(
                 loss, examined, problem, inputs, rng, tolerance, entries, directions
@@ -142,6 +151,7 @@ def check_problem(problem, name=None, tolerance=None, entries=256, directions=4,
 class Examined:
     """What calling a function and its derivative a few times tells."""
 
+    ys: list = None  # the outputs
     gs: list = None  # ∂L/∂output, one array an output
     pull: object = None  # the derivative as a vjp: pull(*gs, *inputs)
     claimed: list = None  # a gradient for each input, or None
@@ -157,7 +167,7 @@ class Examined:
 def examine(problem, inputs, rng, tolerance):
     """Call function and derivative at the inputs and collect what is wrong with the answers."""
     found = Examined()
-    ys = listed_outputs(ask_twice("the function", problem.f, inputs, [], found))
+    found.ys = ys = listed_outputs(ask_twice("the function", problem.f, inputs, [], found))
     found.gs = random_like(rng, ys)
     if problem.kind == "gradient":
         if sum(y.size for y in ys) != 1:
@@ -173,6 +183,7 @@ def examine(problem, inputs, rng, tolerance):
     if problem.kind == "jacobian" and len(ys) != 1:
         found.problem(f"a jacobian is checked for one output, the function gave {shapes(ys)}")
         return found
+    require_kind(problem.derivative, problem.kind, inputs, found.gs)
     found.pull = pull_back(problem.derivative, problem.kind, inputs)
     try:
         gradients = ask_twice("the derivative", found.pull, inputs, found.gs, found)
@@ -185,33 +196,6 @@ def examine(problem, inputs, rng, tolerance):
     return found
 
 
-def pull_back(derivative, kind, inputs):
-    """Turn a derivative of any kind into a vjp."""
-    if kind == "vjp":
-        return derivative
-    if kind == "gradient":
-        return lambda g, *arrays, **named: derivative(*arrays, **named)
-
-    def pull(g, *arrays, **named):
-        """Sum g conj(J) over the outputs; of a real input the real part (eq. G7)."""
-        gradients = []
-        jacobians = inputs.listed(derivative(*arrays, **named))
-        for name, J, array in zip(inputs.names, jacobians, inputs.arrays, strict=True):
-            if J is not None:
-                expected = np.shape(g) + array.shape
-                if np.shape(J) != expected:
-                    raise InputError(
-                        f"the jacobian of {name} has shape {np.shape(J)}, not {expected}:"
-                        " first the axes of the output, then those of the input"
-                    )
-                J = np.tensordot(g, np.conj(J), np.ndim(g))  # (eq. G7)
-                J = J if np.iscomplexobj(array) else J.real
-            gradients.append(J)
-        return gradients
-
-    return pull
-
-
 def ask_twice(what, function, inputs, gs, found):
     """Call twice on fresh copies; note changed arguments and a second answer that differs."""
     answers = []
@@ -222,7 +206,11 @@ def ask_twice(what, function, inputs, gs, found):
             found.problem(f"{what} changes its input {name} in place")
         if not all(np.array_equal(a, b) for a, b in zip(given, gs, strict=True)):
             found.problem(f"{what} changes the incoming gradient g in place")
-        answers.append([None if a is None else np.array(a) for a in inputs.flat_list(result)])
+        try:
+            arrays = [None if a is None else np.array(a) for a in inputs.flat_list(result)]
+        except ValueError as error:  # rows of different lengths
+            raise InputError(f"what {what} returns makes no arrays: {error}") from None
+        answers.append(arrays)
     one, other = answers
     if len(one) != len(other) or not all(map(same, one, other)):
         found.problem(
@@ -241,13 +229,14 @@ def same(a, b):
 
 def read(gradients, inputs, found):
     """List the gradients that were claimed, noting each that cannot belong to its input."""
+    if gradients is None:
+        found.problem("the derivative returned None: is a return missing?")
+        return []
     try:
         claimed = inputs.listed(gradients)
     except InputError as error:
         found.problem(str(error))
         return []
-    if all(c is None for c in claimed):
-        found.problem("the derivative returned None: is a return missing?")
     claimed = [None if c is None else np.array(c) for c in claimed]
     for name, array, c in zip(inputs.names, inputs.arrays, claimed, strict=True):
         if c is None:
@@ -255,6 +244,8 @@ def read(gradients, inputs, found):
         elif c.shape != array.shape:
             turned = "; is it transposed?" if c.shape == array.shape[::-1] else ""
             found.problem(f"the gradient of {name} has shape {c.shape}, not {array.shape}{turned}")
+        elif c.dtype.kind not in "biufc":
+            found.problem(f"the gradient of {name} holds what is no number: its dtype is {c.dtype}")
         elif np.iscomplexobj(c) != np.iscomplexobj(array):
             found.problem(
                 f"the gradient of {name} is complex, {name} is real: is a real part missing?"

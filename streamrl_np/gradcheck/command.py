@@ -4,6 +4,7 @@ import fnmatch
 import functools
 import importlib.util
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -130,9 +131,10 @@ def load(spec, registry):
     name = builtin(wanted, registry)
     module_spec = importlib.util.spec_from_file_location("theirs", file)
     module = importlib.util.module_from_spec(module_spec)
+    sys.modules["theirs"] = module  # where dataclasses look for it
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SettingError(f"{file} stops with {type(error).__name__}: {error}") from error
     function = getattr(module, wanted.rpartition(".")[2], None)
     if not callable(function):

@@ -19,7 +19,7 @@ STEP = 1518500249 * 2.0**-37  # no power of two: at those a wave may come back t
 LEVELS = 4
 ROUNDS = 12
 SHRINK = 2.0**-3  # from one round to the next
-WIDTHS = 2.0 ** np.arange(-34, -9, 6)  # of the grid on which roughness is measured
+WIDTHS = 2.0 ** np.arange(-52, -9, 6)  # of the grids on which roughness is measured
 
 
 class Estimate(NamedTuple):
@@ -28,6 +28,7 @@ class Estimate(NamedTuple):
     value: np.ndarray
     uncertainty: np.ndarray  # how far it may be off
     jump: np.ndarray  # slope to the right minus slope to the left; 0 if it may be none
+    step: np.ndarray  # the smallest that it was made of
 
 
 def extrapolate(table, powers):
@@ -88,44 +89,48 @@ def along(phi, at_zero, noise, step=STEP, eps=0.0):
         slopes.append((right - left) / (2 * s))  # (eq. G1)
         bends.append((right - 2 * at_zero + left) / s)  # → 0 with s, but for a kink  (eq. G4)
     value, uncertainty = extrapolate(slopes, [2, 4, 6])
-    jump, off = extrapolate(bends, [1, 3, 5])
+    jump, off = extrapolate(bends, [1, 2, 3])
     jump = np.where(np.abs(jump) > 10 * off, jump, 0)
     noise = np.maximum(noise, eps * largest)
-    return Estimate(value, np.maximum(uncertainty, noise / s), jump)  # (eq. G3)
+    bend = np.abs(bends[-1])
+    torn = (bend > 1.1 * np.abs(bends[0])) & (bend * s > 10 * noise)  # a jump, a cusp: → ∞
+    uncertainty = np.maximum(uncertainty, np.where(torn, bend, 0))
+    uncertainty = np.maximum(uncertainty, noise / s)  # (eq. G3)
+    return Estimate(value, uncertainty, jump, np.full(np.shape(value), s))
 
 
-def roughness(phi):
-    """Estimate how far the values of ``phi`` near 0 are off a smooth curve.
+def roughness(phi, own=1.0):
+    """Estimate how far the values of ``phi`` near 0 are off a smooth curve, grid by grid.
 
     The tenth differences of a smooth function on a grid of width h go with h¹⁰; what is left of
-    them is rounding (Moré & Wild 2011). The grid is widened until the values move, for where a
-    function rounds they do not at first, and once more, for then they may have moved only once.
+    them is rounding (Moré & Wild 2011). On a fine grid a function that rounds on its way may stand
+    still, or one term of it; on a wide one a narrow function is not smooth. So each grid has an
+    answer of its own.
 
     Parameters
     ----------
     phi : callable
         Takes a longdouble, returns a real number.
+    own : float
+        The widths are in proportion to it.
 
     Returns
     -------
-    float
-        The standard deviation; 0 if the values do not move.
+    tuple of (float, float)
+        Width of a grid, and the standard deviation there.
     """
     found = []
     with np.errstate(all="ignore"):
-        for h in WIDTHS:
+        for h in WIDTHS * own:
             values = np.array([phi(np.longdouble(i * h)) for i in range(17)])
             if not np.isfinite(values).all():
                 break
-            if np.ptp(values) > 0:
-                tenth = np.diff(values, 10)  # of a noise of 1: about √184756
-                found.append(float(np.sqrt(np.mean(tenth**2) / math.comb(20, 10))))
-            if len(found) == 2:
-                break
-    return max(found, default=0.0)
+            tenth = np.diff(values, 10)  # of a noise of 1: about √184756
+            found.append((h, float(np.sqrt(np.mean(tenth**2) / math.comb(20, 10)))))
+    return tuple(found)
 
 
-def derivative(phi, good_enough=0.0, size=None, rough=0.0, step=STEP):
+def derivative(phi, good_enough=0.0, size=None, rough=(), step=STEP, seen=None):
     """Differentiate ``phi`` at 0, with smaller steps where the first are too large.
 
     Parameters
@@ -136,10 +141,12 @@ def derivative(phi, good_enough=0.0, size=None, rough=0.0, step=STEP):
         Stop shrinking the steps once every uncertainty is at most this.
     size : float or ndarray, optional
         The size of the terms that phi sums up, for the rounding error; |phi(0)| if not given.
-    rough : float
-        What is known of the :func:`roughness` of phi.
+    rough : tuple of (float, float)
+        What is known of the :func:`roughness` of phi; no grid wider than the steps counts.
     step : float
         The largest step of the first round.
+    seen : list, optional
+        Takes the Estimate of every round.
 
     Returns
     -------
@@ -150,12 +157,15 @@ def derivative(phi, good_enough=0.0, size=None, rough=0.0, step=STEP):
     with np.errstate(all="ignore"):
         at_zero = phi(np.longdouble(0))
         eps = np.finfo(np.result_type(at_zero, np.float32)).eps
-        noise = np.maximum(eps * (np.abs(at_zero) if size is None else size), rough)
+        rounding = eps * (np.abs(at_zero) if size is None else size)
         best = None
         for _ in range(ROUNDS):
+            noise = np.maximum(rounding, max((r for h, r in rough if h <= step), default=0.0))
             new = along(phi, at_zero, noise, step, eps)
             broken = ~(np.isfinite(new.value) & np.isfinite(new.uncertainty))
             new = new._replace(uncertainty=np.where(broken, np.inf, new.uncertainty))
+            if seen is not None:
+                seen.append(new)
             if best is None:
                 best = new
             else:

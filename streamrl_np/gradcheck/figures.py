@@ -14,7 +14,8 @@ from ..arrays import Views, real_size
 from . import catalogue, compare, sequence
 from .check import STREAM, examine
 from .differences import LEVELS, extrapolate
-from .inputs import Inputs, inner, listed_outputs
+from .inputs import InputError, Inputs, inner, listed_outputs
+from .loss import make_loss
 from .recurrent import make_cell
 from .sequence import Sequence
 
@@ -45,22 +46,32 @@ def v_curve(problem, seed=0, entries=6, steps=STEPS):
     -------
     dict
         Name of an input → name of a method → (K,) errors, the worst of its entries (eq. G6).
+        Where the function takes no extended precision, the methods that need it are left out.
+
+    Raises
+    ------
+    InputError
+        If function and derivative do not belong together for a reason beyond numbers.
     """
     rng = np.random.default_rng([seed, STREAM])
     inputs = Inputs(problem.inputs, problem.f)
     examined = examine(problem, inputs, rng, 1e-9)
+    if examined.problems:
+        raise InputError("; ".join(examined.problems))
+    loss = make_loss(problem.f, inputs, examined.gs, examined.ys)
+    able = [m for m in METHODS if loss.z.dtype == np.longdouble or m.startswith("float")]
     curves, start = {}, 0
     for name, array, claim in zip(inputs.names, inputs.arrays, examined.claimed, strict=True):
-        if claim is None:
+        if claim is None or not array.size:
             start += real_size(array)
             continue
         target = compare.Target(name, array, claim, start, 2 * entries, rng)
         largest = np.argsort(-np.abs(target.claimed))[:entries]
         peak = max(float(np.max(np.abs(target.claimed))), np.finfo(float).tiny)
-        curves[name] = {method: np.zeros(len(steps)) for method in METHODS}
+        curves[name] = {method: np.zeros(len(steps)) for method in able}
         for i in largest:
             at, claimed = start + target.at[i], float(target.claimed[i])
-            for method in METHODS:
+            for method in able:
                 slopes = slopes_at(problem, inputs, examined.gs, at, method, steps)
                 sizes = np.maximum(np.maximum(abs(claimed), np.abs(slopes)), compare.SMALL * peak)
                 errors = np.nan_to_num(np.abs(slopes - claimed) / sizes, nan=2.0)
@@ -81,7 +92,10 @@ def slopes_at(problem, inputs, gs, at, method, steps):
 
     def loss(step):
         buffer[at] = z[at] + dtype.type(step)
-        value = inner(gs, listed_outputs(inputs.call(problem.f, views)))
+        try:
+            value = inner(gs, listed_outputs(inputs.call(problem.f, views)))
+        except Exception:  # a function may raise outside its domain
+            value = np.nan
         buffer[at] = z[at]
         return dtype.type(value)
 

@@ -5,6 +5,8 @@ A pattern is named only where it fits every entry that was checked, to six digit
 
 import numpy as np
 
+from .inputs import pull_back
+
 LIKE = 1e-6  # how well a pattern must fit, relative to the largest entry
 
 
@@ -24,9 +26,10 @@ def find(target, problem, inputs, examined, tolerance):
     tuple of str
     """
     claimed, expected = elements(target, target.claimed), elements(target, target.expected)
-    if not np.isfinite(target.claimed).all():
-        count = int((~np.isfinite(claimed)).sum())
-        return (f"{count} of {claimed.size} entries of the claim are not finite",)
+    if not np.isfinite(target.gradient).all():
+        everything = elements(target, target.gradient)
+        count = int((~np.isfinite(everything)).sum())
+        return (f"{count} of {everything.size} entries of the claim are not finite",)
     if not np.isfinite(target.expected).all():
         return ()
     if like(claimed, expected):  # so close that every pattern of the gradient fits
@@ -58,9 +61,15 @@ def like(a, b):
 def suspects(target, problem, inputs, examined, claimed):
     """Name the known mistakes that give the very numbers claimed."""
     for words, derivative in problem.suspects.items():
-        gradients = inputs.call(derivative, inputs.native(), *examined.gs)
-        guess = dict(zip(inputs.names, inputs.listed(gradients), strict=True))[target.name]
-        if guess is not None and like(claimed, pick(target, guess)):
+        pull = pull_back(derivative, problem.kind, inputs)
+        try:
+            gradients = inputs.call(pull, inputs.native(), *examined.gs)
+            guess = dict(zip(inputs.names, inputs.listed(gradients), strict=True))[target.name]
+            fits = guess is not None and like(claimed, pick(target, guess))
+        except Exception as error:  # a suspect must not cost the report
+            yield f"the suspect {words!r} stops with {type(error).__name__}: {error}"
+            continue
+        if fits:
             yield f"these are the numbers of a known mistake: {words}"
 
 

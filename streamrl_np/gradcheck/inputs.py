@@ -49,6 +49,8 @@ class Inputs:
             named, self.layout = dict(inputs.items()), inputs.layout
         else:
             named = inputs if self.style is dict else name_arrays(inputs, f)
+            if not all(isinstance(name, str) for name in named):
+                raise InputError(f"the names of inputs must be strings, got {list(named)}")
             named = {name: require_floats(name, array) for name, array in named.items()}
             self.layout = {f"x{i}": shape_of(array) for i, array in enumerate(named.values())}
         if not sum(array.size for array in named.values()):
@@ -109,6 +111,8 @@ class Inputs:
         InputError
             If they are too many or too few.
         """
+        if isinstance(gradients, Views) and set(dict(gradients.items())) == set(self.names):
+            gradients = dict(gradients.items())
         if isinstance(gradients, dict):
             missing = [name for name in self.names if name not in gradients]
             if missing:
@@ -139,6 +143,56 @@ def shape_of(array):
     return Complex(array.shape) if np.iscomplexobj(array) else tuple(array.shape)
 
 
+def pull_back(derivative, kind, inputs):
+    """Turn a derivative of any kind into a vjp."""
+    if kind == "vjp":
+        return derivative
+    if kind == "gradient":
+        return lambda g, /, *arrays, **named: derivative(*arrays, **named)
+
+    def pull(g, /, *arrays, **named):
+        """Sum g conj(J) over the outputs; of a real input the real part (eq. G7)."""
+        gradients = []
+        jacobians = inputs.listed(derivative(*arrays, **named))
+        for name, J, array in zip(inputs.names, jacobians, inputs.arrays, strict=True):
+            if J is not None:
+                expected = np.shape(g) + array.shape
+                if np.shape(J) != expected:
+                    raise InputError(
+                        f"the jacobian of {name} has shape {np.shape(J)}, not {expected}:"
+                        " first the axes of the output, then those of the input"
+                    )
+                J = np.tensordot(g, np.conj(J), np.ndim(g))  # (eq. G7)
+                J = J if np.iscomplexobj(array) else J.real
+            gradients.append(J)
+        return gradients
+
+    return pull
+
+
+def require_kind(derivative, kind, inputs, gs):
+    """Raise InputError where a derivative takes what another kind of it would."""
+    try:
+        signature = inspect.signature(derivative)
+    except (TypeError, ValueError):  # not every built-in has one
+        return
+
+    def takes(*before):
+        try:
+            inputs.call(signature.bind, inputs.native(), *before)
+        except TypeError:
+            return False
+        return True
+
+    if kind == "vjp" and takes() and not takes(*gs):
+        raise InputError(
+            "the derivative takes the inputs alone, and a vjp takes g before them: say"
+            " kind='gradient' or kind='jacobian'"
+        )
+    if kind != "vjp" and takes(*gs) and not takes():
+        raise InputError(f"the derivative takes g before the inputs, a {kind} them alone")
+
+
 def name_arrays(arrays, f):
     """Give arrays the names of the arguments of ``f``."""
     arrays = arrays if isinstance(arrays, tuple | list) else (arrays,)
@@ -159,7 +213,10 @@ def listed_outputs(result):
     InputError
         If it is no number and no array of numbers, nor a tuple of them.
     """
-    ys = [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+    try:
+        ys = [np.asarray(r) for r in (result if isinstance(result, tuple | list) else (result,))]
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"what the function returns makes no arrays: {error}") from None
     for y in ys:
         if y.dtype.kind not in "biufc":
             raise InputError(
