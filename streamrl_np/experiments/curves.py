@@ -13,7 +13,7 @@ POINTS = 100  # of a curve
 DRAWS = 2000  # of the bootstrap
 ENOUGH = 5  # seeds for a bootstrap
 
-# least and greatest possible mean return, for the normalised scale
+# the published scale, from the least mean return to the greatest (or what was taken for it)
 RANGES = {
     "popgym/RepeatFirstEasy": (-1.0, 1.0),
     "popgym/CountRecallEasy": (-1.0, 1.0),
@@ -24,7 +24,7 @@ RANGES = {
 
 
 def normalised(experiment, value):
-    """Put a return on the scale from least (0) to greatest (1), where the scale is known."""
+    """Put a return on the published scale, from least (0) to greatest (1), where there is one."""
     low, high = RANGES.get(experiment, (0.0, 1.0))
     return (value - low) / (high - low)
 

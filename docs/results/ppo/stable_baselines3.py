@@ -85,7 +85,7 @@ def run(arm, seed):
     speed = FRAMES / (time.perf_counter() - began)
     step, episode, returns, length = np.array(diary.rows).T
     curve = curves.curve(Episodes(step.astype(int), episode, returns, length), FRAMES)
-    final = float(returns[-curves.FINAL :].mean())
+    final = float(returns[-curves.WINDOW :].mean())
     about = arm.experiment, arm.label, seed, "stable-baselines3", FRAMES, True
     return curves.Row(*about, speed, final, curve)
 
