@@ -54,6 +54,7 @@ def test_the_checks_find_all_eight_mistakes_of_the_bug_hunt():
 
 UPDATES = [
     ("(not terminated)", "(not (terminated or truncated))", "truncation does not"),
+    ("(not terminated)", "(not terminated or truncated)", "truncated at once or not"),
     ("gamma * (not terminated)", "gamma", "after termination v(s′) must count 0"),
     (
         "agent.critic.peek(next_observation)[0]",

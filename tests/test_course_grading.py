@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from course_help import why_no_isolation
 from streamrl_np import cli
 from streamrl_np.course import grade, sandbox, sources
 from streamrl_np.course.assignments import ASSIGNMENTS
+from streamrl_np.course.tasks import Result
 
 GOOD = {
     "imports": "import numpy as np",
@@ -163,7 +165,7 @@ MISTAKES = {
     ),
     "no_batch": (linear_vjp(ALONE.format("np.outer(g, x), g")), NO_LINEAR_VJP, "has shape"),
     "two_results": (linear_vjp("return g @ W, np.outer(g, x)"), NO_LINEAR_VJP, "must return 3"),
-    "no_return": (linear_vjp("g @ W"), NO_LINEAR_VJP, "must return 3 values"),
+    "no_return": (linear_vjp("g @ W"), NO_LINEAR_VJP, "returned nothing: is a `return` missing?"),
     "not_written": (linear_vjp("raise NotImplementedError()"), NO_LINEAR_VJP, "not written yet"),
     # layer norm
     "std_held_still": (
@@ -220,11 +222,11 @@ MISTAKES = {
         "layer_norm must return 2 values, it returned one value",
     ),
     # leaky ReLU
-    "slope": (leaky("return np.maximum(x, 0.1 * x)"), NO_LEAKY, "leaky_relu["),
+    "slope": (leaky("return np.maximum(x, 0.1 * x)"), NO_LEAKY, "leaky_relu on x of shape (2, "),
     "wrong_condition": (
         notebook(leaky_relu_vjp="def leaky_relu_vjp(g, x):\n    return np.where(g > 0, g, 0.01*g)"),
         NO_LEAKY,
-        "leaky_relu_vjp: the vjp is not linear in g",
+        ": the vjp is not linear in g",
     ),
     "in_place": (leaky("x[x < 0] *= 0.01", "return x"), NO_LEAKY, "in place: make a new array"),
     "half_precision": (
@@ -526,9 +528,20 @@ def test_what_student_code_says_is_no_markup():
 
 def test_a_page_of_an_earlier_run_goes_when_its_submission_does(tmp_path):
     sheet, records = ASSIGNMENTS["a1"], [grade.Record("ada", "", 0, grade.GRADED)]
-    grade.write_feedback(tmp_path, sheet, [*records, grade.Record("bob", "", 0, grade.GRADED)])
+    grade.write_feedback(
+        tmp_path, sheet, [*records, grade.Record("bob", "", 0, grade.GRADED)], {"ada"}
+    )
     (tmp_path / "notes.md").write_text("mine")
-    grade.write_feedback(tmp_path, sheet, records)
+    with (tmp_path / "ada.md").open("a") as page:
+        page.write("Well done.")
+    grade.write_feedback(tmp_path, sheet, records, {"ada"})
+    assert (tmp_path / "ada.md").read_text().endswith("Well done.")
+    results = [Result("linear", 0, 1, ("wrong",))]
+    records = [dataclasses.replace(records[0], results=results)]
+    grade.write_feedback(tmp_path, sheet, records, set())
+    assert (tmp_path / "ada.md").read_text().endswith("Well done."), "graded before"
+    grade.write_feedback(tmp_path, sheet, records, {"ada"})
+    assert "linear: 0 of 1" in (tmp_path / "ada.md").read_text()
     assert {p.name for p in tmp_path.iterdir()} == {"ada.md", "notes.md"}
 
 
@@ -649,6 +662,31 @@ def test_a_second_run_grades_only_what_changed(graded, monkeypatch):
         again = {row["student"]: row for row in csv.DictReader(file)}
     assert again.pop("perfect")["points"] == str(NO_LEAKY)
     assert again == {name: row for name, row in rows.items() if name != "perfect"}
+
+
+def test_what_a_person_wrote_into_the_table_stays(tmp_path):
+    sheet, path = ASSIGNMENTS["a5"], tmp_path / "grades.csv"
+    ada = grade.Record("ada", "", 0, grade.GRADED, [Result("mend_vjp", 1, 1)])
+    bob = grade.Record("bob", "", 0, f"{grade.NOT_GRADED}: two files")
+    grade.write_grades(path, sheet, [ada, bob], grade.read_marks(path))
+    with path.open(newline="") as file:
+        rows = {row["student"]: row for row in csv.DictReader(file)}
+    rows["ada"] |= {"explanation": "3", "seen by": "me"}
+    rows["bob"] |= {"points": "7", "mend_vjp": "1", "seen by": ""}
+    with path.open("w", newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
+        writer = csv.DictWriter(file, list(rows["ada"]))
+        writer.writeheader()
+        writer.writerows(rows.values())
+    ada.results.append(Result("mend_advance", 0, 1, ("wrong",)))
+    eve = grade.Record("eve", "", 0, grade.GRADED)
+    grade.write_grades(path, sheet, [ada, bob, eve], grade.read_marks(path))
+    with path.open(newline="") as file:
+        again = {row["student"]: row for row in csv.DictReader(file)}
+    assert again["ada"] == rows["ada"] | {"mend_advance": "0"}
+    assert again["bob"] == rows["bob"] and again["eve"]["seen by"] == ""
+    path.write_text("student;points\nada;3\n")
+    with pytest.raises(sources.CourseError, match="is no table of grades with commas"):
+        grade.read_marks(path)
 
 
 @pytest.fixture

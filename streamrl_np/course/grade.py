@@ -6,6 +6,7 @@ fails, or cannot decide, a submission is "not graded", never a zero.
 
 import concurrent.futures
 import contextlib
+import csv
 import dataclasses
 import hashlib
 import json
@@ -226,6 +227,7 @@ def grade(assignment, submissions, out, variant=None, isolated=True, workers=Non
     records_path = out.with_name(f"{out.stem}_records.jsonl")
     key = {"assignment": assignment.name, "variant": variant}
     check_out(out, submissions, records_path, assignment)
+    read_marks(out)  # or refuse now
     done = read_records(records_path, key)
     with walls.make_box(assignment.withheld) as box:
         self_test(assignment, variant, box, isolated, directory)
@@ -245,9 +247,9 @@ def grade(assignment, submissions, out, variant=None, isolated=True, workers=Non
                     log.flush()
                 bar.update()
             bar.close()
-    records = [done[student] for student in found]
-    write_feedback(out.with_name(f"{out.stem}_feedback"), assignment, records)
-    write_grades(out, assignment, records)
+    records, fresh = [done[student] for student in found], {job.student for job in jobs}
+    write_feedback(out.with_name(f"{out.stem}_feedback"), assignment, records, fresh)
+    write_grades(out, assignment, records, read_marks(out))
     return records
 
 
@@ -322,15 +324,46 @@ def end_last_line(path):
             file.write("\n")
 
 
-def write_grades(path, assignment, records):
-    """Write a row a student and a column a task; what a person grades stays empty."""
-    tasks, rows = [task.name for task in assignment.tasks], []
+def read_marks(path):
+    """Read what a person may have put into an earlier grades.csv: student to column to text.
+
+    Raises
+    ------
+    CourseError
+        If the file is none that this command wrote, or no longer.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        return {row["student"]: row for row in rows if row["status"] is not None}
+    except (KeyError, ValueError, csv.Error):
+        raise sources.CourseError(
+            f"{path} is no table of grades with commas between its columns: name another file"
+            " with --out"
+        ) from None
+
+
+def write_grades(path, assignment, records, marks):
+    """Write a row a student and a column a task.
+
+    What a person grades stays as ``marks`` have it, and so does a row that is not graded, and
+    every column that is not ours.
+    """
+    columns = ["student", "points", "of", *(task.name for task in assignment.tasks), "status"]
+    added = dict.fromkeys(name for row in marks.values() for name in row if name not in columns)
+    added.pop(None, None)  # cells beyond the last column
+    rows = []
     for record in sorted(records, key=lambda record: record.student):
-        had = {result.task: result.points for result in record.results}
-        total = record.points if record.status == GRADED else ""
-        cells = [had.get(name, "") for name in tasks]
-        rows.append((harmless(record.student), total, assignment.points, *cells, record.status))
-    write_csv(path, ("student", "points", "of", *tasks, "status"), rows)
+        row = dict(marks.get(harmless(record.student), {}))
+        if record.status == GRADED:
+            row |= {result.task: result.points for result in record.results}
+            row["points"] = record.points
+        row |= {"student": harmless(record.student), "of": assignment.points}
+        row["status"] = record.status
+        rows.append([row.get(name, "") for name in (*columns, *added)])
+    write_csv(path, (*columns, *added), rows)
 
 
 def harmless(text):
@@ -338,19 +371,31 @@ def harmless(text):
     return f"'{text}" if text[:1] in "=+-@" else text
 
 
-def write_feedback(directory, assignment, records):
-    """Write a page a student: points, and what is wrong in words."""
+def write_feedback(directory, assignment, records, fresh):
+    """Write a page a student: points, and what is wrong in words.
+
+    A page of a student who is not among the ``fresh`` stays, with what a person added to it.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    for page in directory.glob("*.md"):  # of an earlier run; one may be of no submission any more
-        if page.read_text(encoding="utf-8", errors="replace").startswith(title(assignment) + "\n"):
+    pages = {directory / page_name(record.student): record for record in records}
+    old = {
+        page: page.read_text(encoding="utf-8", errors="replace") for page in directory.glob("*.md")
+    }
+    for page, text in old.items():  # one may be of no submission any more
+        if page not in pages and text.startswith(title(assignment) + "\n"):
             page.unlink()
-    for record in records:
-        name = re.sub(r"[^\w.@ -]", "_", record.student)
-        if name != record.student:  # two may come to the same
-            name += f"-{hashlib.sha256(record.student.encode()).hexdigest()[:6]}"
-        (directory / f"{name}.md").write_text(
-            feedback(assignment, record), encoding="utf-8", errors="replace"
-        )
+    for page, record in pages.items():
+        text = feedback(assignment, record)
+        if page not in old or (record.student in fresh and not old[page].startswith(text)):
+            page.write_text(text, encoding="utf-8", errors="replace")
+
+
+def page_name(student):
+    """Name a student's page."""
+    name = re.sub(r"[^\w.@ -]", "_", student)
+    if name != student:  # two may come to the same
+        name += f"-{hashlib.sha256(student.encode()).hexdigest()[:6]}"
+    return f"{name}.md"
 
 
 def feedback(assignment, record):

@@ -110,7 +110,7 @@ def several(what, got, count):
     if isinstance(got, tuple) and len(got) == count:
         return []
     given = f"{len(got)} values" if isinstance(got, tuple) else "one value"
-    given = "nothing" if got is None else given
+    given = "nothing: is a `return` missing?" if got is None else given
     return [f"{what} must return {count} values, it returned {given}"]
 
 
@@ -139,6 +139,8 @@ def gradient(what, f, pull, inputs, **known):
     def checked(*args, **named):
         """Refuse here what is no gradient at all."""
         claims = pull(*args, **named)
+        if claims is None:
+            raise Mistake(f"{what} returned nothing: is a `return` missing?")
         claims = list(claims) if isinstance(claims, tuple) else [claims]
         wrong = [] if len(claims) == len(arrays) else several(what, tuple(claims), len(arrays))
         for i, (claim, array) in enumerate(zip(claims, arrays, strict=False)):

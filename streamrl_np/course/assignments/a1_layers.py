@@ -92,8 +92,8 @@ def inverses(x, eps):
 
 
 def layer_norm_vjp(ask, rng, c):
-    """Two samples at once."""
-    x = samples(rng, int(rng.integers(4, 8)))
+    """Two samples at once, and each alone."""
+    both = samples(rng, int(rng.integers(4, 8)))
 
     def guess(by_mean, by_std):
         """Pull back with other weights of the ways through the mean and the deviation."""
@@ -112,16 +112,19 @@ def layer_norm_vjp(ask, rng, c):
         "the sign of the way through inv_std": guess(1, -1),
         "the sign of the way through μ": guess(-1, 1),
         "−½ inv_std³ and the 2 of the square: one of them is missing": guess(1, 2),
-        "a sum over the axis where the way through inv_std wants a mean": guess(1, x.shape[-1]),
+        "a sum over the axis where the way through inv_std wants a mean": guess(1, both.shape[-1]),
     }
+    lines = []
     with constants_in_library(c):
-        return judge.gradient(
-            "layer_norm_vjp",
-            lambda x: layers.layer_norm(x)[0],
-            lambda g, x: ask("plain", "layer_norm_vjp", g, *layers.layer_norm(x)),
-            {"x": x},
-            suspects=suspects,
-        )
+        for x in both, both[0], both[1]:
+            lines = lines or judge.gradient(
+                f"layer_norm_vjp on x of shape {x.shape}",
+                lambda x: layers.layer_norm(x)[0],
+                lambda g, x: ask("plain", "layer_norm_vjp", g, *layers.layer_norm(x)),
+                {"x": x},
+                suspects=suspects,
+            )
+    return lines
 
 
 def off_the_kink(rng, shape):
@@ -132,43 +135,53 @@ def off_the_kink(rng, shape):
 
 
 def leaky_relu(ask, rng, c):
-    """Both sides of zero."""
-    x = off_the_kink(rng, (2, int(rng.integers(4, 8))))
+    """Both sides of zero, a batch and one sample."""
+    both, lines = off_the_kink(rng, (2, int(rng.integers(4, 8)))), []
     with constants_in_library(c):
-        return judge.values("leaky_relu", ask("plain", "leaky_relu", x), layers.leaky_relu(x))
+        for x in both, both[0]:
+            what = f"leaky_relu on x of shape {x.shape}"
+            got = ask("plain", "leaky_relu", x)
+            lines = lines or judge.values(what, got, layers.leaky_relu(x))
+    return lines
 
 
 def leaky_relu_vjp(ask, rng, c):
-    """Both sides of zero."""
-    x = off_the_kink(rng, (2, int(rng.integers(4, 8))))
+    """Both sides of zero, a batch and one sample."""
+    both, lines = off_the_kink(rng, (2, int(rng.integers(4, 8)))), []
     with constants_in_library(c):
-        return judge.gradient(
-            "leaky_relu_vjp",
-            layers.leaky_relu,
-            lambda g, x: ask("plain", "leaky_relu_vjp", g, x),
-            {"x": x},
-        )
+        for x in both, both[0]:
+            lines = lines or judge.gradient(
+                f"leaky_relu_vjp on x of shape {x.shape}",
+                layers.leaky_relu,
+                lambda g, x: ask("plain", "leaky_relu_vjp", g, x),
+                {"x": x},
+            )
+    return lines
 
 
 def dense(ask, rng, c):
-    """The library's dense layer, made of the student's six functions."""
+    """The library's dense layer, made of the student's six functions: a batch and one sample."""
     m, d, batch = sizes(rng)
-    W, b, x = rng.normal(size=(m, d)), rng.normal(size=m), rng.normal(size=(batch, d))
+    W, b, xs = rng.normal(size=(m, d)), rng.normal(size=m), rng.normal(size=(batch, d))
 
     def f(x, W, b):
         p = Views({"W": W.shape, "b": b.shape}, W.dtype)
         p.W, p.b = W, b
         return networks.dense(x, p)[0]
 
+    lines = []
     with constants_in_library(c):
-        got = ask("dense_layer", x, W, b, np.ones((batch, m)))
-        lines = judge.values("the dense layer: its output", got[0], f(x, W, b))
-        return lines or judge.gradient(
-            "the dense layer",
-            f,
-            lambda g, x, W, b: ask("dense_layer", x, W, b, g)[1:],
-            {"x": x, "W": W, "b": b},
-        )
+        for x in xs, xs[0]:
+            what, right = f"the dense layer on x of shape {x.shape}", f(x, W, b)
+            got = ask("dense_layer", x, W, b, np.ones_like(right))
+            lines = lines or judge.values(f"{what}: its output", got[0], right)
+            lines = lines or judge.gradient(
+                what,
+                f,
+                lambda g, x, W, b: ask("dense_layer", x, W, b, g)[1:],
+                {"x": x, "W": W, "b": b},
+            )
+    return lines
 
 
 SHEET = Assignment(

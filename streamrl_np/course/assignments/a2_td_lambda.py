@@ -112,7 +112,7 @@ def bounded(w, z, delta, alpha, kappa, floor):
 def obgd_step(ask, rng, c):
     """Steps where the bound bites and where it does not, errors of both signs and sizes."""
     lines = []
-    for size, delta in (5.0, 3.0), (5.0, -0.1), (1e-3, 0.1), (1e-3, -3.0), (5.0, -4.0):
+    for size, delta in (5.0, 3.0), (5.0, -0.1), (1e-3, 0.1), (1e-3, -3.0), (5.0, -4.0), (0.0, 2.0):
         w, z = rng.normal(size=6), size * rng.normal(size=6)
         delta = float(delta * rng.uniform(0.8, 1.2))
         alpha, kappa = float(rng.uniform(0.5, 1.0)), float(rng.uniform(1.5, 3.0))
@@ -137,7 +137,7 @@ def obgd_step(ask, rng, c):
         if not lines:
             what = f"{where} the step size it returns"
             lines += judge.values(what, got, step, suspects=suspects)
-        if not lines and np.array_equal(arrays[0], w):
+        if not lines and z.any() and np.array_equal(arrays[0], w):
             lines = ["obgd_step leaves w as it was: change it in place, w += …"]
         known = {
             "this is α; the step is α_eff": w + alpha * delta * z,
@@ -154,24 +154,25 @@ def obgd_step(ask, rng, c):
 
 def td_lambda(ask, rng, c):
     """A stream of transitions with an end and a cut in it, a linear value function."""
-    numbers, floor, T = (0.9, float(rng.uniform(0.5, 0.9)), 0.5, 2.0), c["floor"], 8
+    # α so small that the bound mostly does not bite: where it does, z may be of any size
+    numbers, floor, T = (0.9, float(rng.uniform(0.5, 0.9)), 0.1, 2.0), c["floor"], 8
     while True:  # until each known mistake shows
         start, whole = transitions(rng, T)
         right = learn(start, whole, numbers, floor)
         guesses = [learn(start, whole, numbers, floor, slip) for slip in SLIPS.values()]
         if not any(judge.close(guess, right) for guess in guesses):
             break
-    for t in (0, 1, 3, 4, 5, 7):
+    for t in (0, 1, 3, 4, 5, 6, 7):
         stream = tuple(column[: t + 1] for column in whole)
-        got = ask("plain", "td_lambda", start, *stream, *numbers)
+        got = ask("td_lambda", floor, start, *stream, *numbers)
         right = learn(start, stream, numbers, floor)
         suspects = {
             words: learn(start, stream, numbers, floor, slip) for words, slip in SLIPS.items()
         }
         where = f"td_lambda after {t + 1} transition{'s' if t else ''}{NOTES.get(t, '')}: w"
         if isinstance(got, np.ndarray) and np.array_equal(got, start):
-            words = "has not moved: do accumulate and obgd_step change their arrays in place?"
-            return [f"{where} {words}"]
+            words = "has not moved: is every transition used, and does the trace take the gradient"
+            return [f"{where} {words} before the step?"]
         lines = judge.values(where, got, right, suspects=suspects)
         if lines:
             return lines
@@ -186,7 +187,7 @@ def transitions(rng, T):
     d = 4
     xs, following, rewards = rng.normal(size=(T, d)), rng.normal(size=(T, d)), rng.normal(size=T)
     ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
-    ends[3], cuts[5] = True, True
+    ends[3], cuts[5], ends[6], cuts[6] = True, True, True, True
     return 0.1 * rng.normal(size=d), (xs, 0.2 * rewards, following, ends, cuts)
 
 
@@ -199,11 +200,15 @@ def learn(w, stream, numbers, floor, slip=""):
             before = z
         gone = {"merged": end or cut, "endless": False}.get(slip, end)
         delta = error(reward, gamma, gone, w @ x, w @ following)
-        z = decay * z + (following if slip == "next" else x)
+        new = following if slip == "next" else x
+        sums = {"double": decay * z + 2 * new, "both": decay * (z + new)}
+        sums |= {"mean": decay * z + (1 - decay) * new}
+        z = sums.get(slip, decay * z + new)
         if slip == "early" and (end or cut):
             z = np.zeros_like(w)
         w, _ = bounded(w, before if slip == "order" else z, delta, alpha, kappa, floor)
-        if (end and slip not in ("never", "cut")) or (cut and slip not in ("never", "end")):
+        kept = {"never": True, "cut": not cut, "end": not end, "either": end == cut}
+        if (end or cut) and not kept.get(slip, False):
             z = np.zeros_like(w)
     return w
 
@@ -211,12 +216,16 @@ def learn(w, stream, numbers, floor, slip=""):
 SLIPS = {
     "the trace decays by γλ; this is γ": "gamma",
     "the trace decays by γλ; this is λ": "lam",
+    "the trace takes the gradient whole, not twice": "double",
+    "the gradient comes in whole; only the old trace decays": "both",
+    "the gradient comes in whole, not by 1 − γλ": "mean",
     "the trace takes the gradient at s, not at s′": "next",
     "the trace takes the gradient before the step": "order",
     "the trace starts again after the step of an episode's end, not before it": "early",
     "the episode has ended: the trace starts again from zero": "never",
     "a truncation ends the episode too: the trace starts again from zero": "end",
     "a termination ends the episode too: the trace starts again from zero": "cut",
+    "an episode may be terminated and truncated at once: then it has ended too": "either",
     "truncation does not make v(s′) worth nothing": "merged",
     "after termination v(s′) is worth nothing": "endless",
 }
@@ -227,7 +236,8 @@ NOTES = {
     3: " (the last one terminated)",
     4: " (the one before terminated)",
     5: " (the last one was truncated)",
-    7: " (one in the middle was truncated)",
+    6: " (the last one terminated and was truncated)",
+    7: " (the one before terminated and was truncated)",
 }
 
 

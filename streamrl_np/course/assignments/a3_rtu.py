@@ -11,7 +11,6 @@ from ...arrays import Views
 from ...cells import rtu
 from ...swapping import swap
 from .. import judge
-from ..box import harness
 from ..box.harness import UNWRITTEN
 from ..tasks import Assignment, Task
 
@@ -36,6 +35,14 @@ def step_derivatives(g, h_prev, Bx, power):
     lam2 = np.exp(-2.0 * nu)
     linear_part, J_theta = LIBRARY_STEP(g, h_prev, np.zeros_like(Bx))
     return linear_part + 2.0 * power * nu * lam2 * gamma / (1.0 - lam2) * Bx, J_theta
+
+
+def given_parts(g, power):
+    """List what stands in for gates and Jacobian: the gates, and J's factors of h and of Bx."""
+    one, nothing = np.ones(len(g.nu), complex), np.zeros(len(g.nu), complex)
+    by_h, by_theta = step_derivatives(g, one, nothing, power)
+    by_Bx, _ = step_derivatives(g, nothing, one, power)
+    return tuple(g), by_h, by_Bx, by_theta
 
 
 def in_library(c):
@@ -145,16 +152,17 @@ def part_that_is_right(ask, g, h_prev, Bx, by_lam, by_gamma):
 
 
 def advance(ask, rng, c):
-    """Three steps in each mode, with a made-up Jacobian; the state is compared after each."""
+    """Three steps in each mode, with the Jacobian given; the state is compared after each."""
     n, d, p = make(rng)
     for mode in cells.MODES:
         state = Views(rtu.state_layout(n, d))
         state.flat[:] = rng.normal(size=state.flat.size)  # from zeros a step may change nothing
         for t in range(3):
             x, before = rng.normal(size=d), state.copy()
-            with in_library(c), swap(rtu, immediate_jacobian=harness.made_up_step):
+            with in_library(c):
                 cache = rtu.advance(p, state, x, mode)
-            arguments = (p.flat, n, d, before.flat, x, mode, tuple(cache.gates))
+            given = given_parts(cache.gates, c["power"])
+            arguments = (p.flat, n, d, before.flat, x, mode, given)
             flat, y, h_prev = ask("rtu_advance", *arguments)
             theirs = Views(state.layout, flat=judge.flat("the state", flat, state.flat))
             where = f'advance, mode "{mode}", step {t + 1}:'
@@ -170,8 +178,8 @@ def advance(ask, rng, c):
             }
             lines = judge.values(f"{where} h", theirs.h, state.h, suspects=suspects)
             if mode != "frozen":
-                own = step_derivatives(g, before.h, Bx, c["power"])
-                lines += compare_sensitivities(where, theirs, state, before, cache, Bx, own)
+                late = step_derivatives(g, state.h, Bx, c["power"])
+                lines += compare_sensitivities(where, theirs, state, before, cache, late)
             suspects = {"the features of the old h": rtu.features(before.h)}
             lines += judge.values(f"{where} y", y, cache.y, suspects=suspects)
             lines += judge.values(
@@ -185,12 +193,10 @@ def advance(ask, rng, c):
     return []
 
 
-def compare_sensitivities(where, theirs, state, before, cache, Bx, own):
-    """Compare S_ν, S_θ and S_B after a step; ``own`` are the true J_ν and J_θ, not those given."""
+def compare_sensitivities(where, theirs, state, before, cache, late):
+    """Compare S_ν, S_θ and S_B after a step; ``late`` are J_ν and J_θ of the new h."""
     factors, lines = {"γ": cache.gates.gamma, "λ": cache.gates.lam}, []
-    late = harness.made_up_step(cache.gates, state.h, Bx)
-    columns = ("S_nu", "S_theta", "S_B"), (*late, None), (*own, None)
-    for name, J_late, J_own in zip(*columns, strict=True):
+    for name, J_late in zip(("S_nu", "S_theta", "S_B"), (*late, None), strict=True):
         if np.array_equal(theirs[name], before[name]):
             lines += [f"{where} {name} is as it was: write into it, state.{name}[:] = …"]
             continue
@@ -206,7 +212,6 @@ def compare_sensitivities(where, theirs, state, before, cache, Bx, own):
             suspects |= {
                 "J is that of the new h: it wants the old one": past + J_late,
                 "J is that of the new h, and λ S is left out": J_late,
-                "J is worked out here: call immediate_jacobian(gates, h_prev, Bx)": past + J_own,
             }
         suspects |= {
             "λ S is left out: this is J alone": state[name] - past,
@@ -276,7 +281,8 @@ def exactness(route, what, slips=()):
         for T in sorted({1, 2, len(xs)}):
             with in_library(c):
                 right = gradient_over(p, xs[:T], gys[:T])
-            flat = ask(route, p.flat, n, d, xs[:T], gys[:T])
+                given = given_parts(rtu.gates(p), c["power"])
+            flat = ask(route, p.flat, n, d, xs[:T], gys[:T], given)
             theirs = Views(p.layout, flat=judge.flat("the gradient", flat, p.flat))
             lines = []
             with in_library(c):
@@ -368,17 +374,15 @@ SHEET = Assignment(
         Task("bptt", 3, exactness("rtu_bptt", "your BPTT gradient", SLIPS)),
         Task("network", 1, network),
     ),
-    tuple(
-        f"cells.rtu.{name}"
-        for name in (
-            "gates",
-            "hidden",
-            "immediate_jacobian",
-            "advance",
-            "vjp",
-            "unroll_vjp",
-            "sensitivity_vjp",
-        )
+    (
+        "cells.rtu.gates",
+        "cells.rtu.hidden",
+        "cells.rtu.immediate_jacobian",
+        "cells.rtu.advance",
+        "cells.rtu.vjp",
+        "cells.rtu.unroll_vjp",
+        "cells.rtu.sensitivity_vjp",
+        "cells.rtu_nonlinear.vjp",
     ),
     CONSTANTS,
 )

@@ -104,7 +104,7 @@ def entropy_gradient(ask, rng, c):
 
 
 def update(ask, rng, c):
-    """Six transitions, one that terminates and one that is cut off, with a made-up policy."""
+    """Seven transitions, one terminates, one is cut off, one is both, with a made-up policy."""
     seed, weights, stream, right, guesses = telling(rng, c["temperature"])
     *_, ends, cuts = stream
     got = ask("agent_updates", seed, weights, *stream)
@@ -145,13 +145,13 @@ def telling(rng, temperature):
 
 
 def transitions(rng):
-    """Draw an agent's seed and weights, and six transitions."""
-    T, seed = 6, int(rng.integers(1 << 30))
+    """Draw an agent's seed and weights, and seven transitions."""
+    T, seed = 7, int(rng.integers(1 << 30))
     xs, following = rng.normal(size=(T, 3)), rng.normal(size=(T, 3))
     # an error above 1 moves the weights as far as one of 1: most must be small to be seen
-    actions, rewards = rng.integers(2, size=T), np.array([0.1, -0.1, 0.2, 3.0, -0.2, 0.1])
+    actions, rewards = rng.integers(2, size=T), np.array([0.1, -0.1, 0.2, 3.0, -0.2, 0.1, 0.2])
     ends, cuts = np.zeros(T, bool), np.zeros(T, bool)
-    ends[2], cuts[4] = True, True
+    ends[2], cuts[4], ends[5], cuts[5] = True, True, True, True
     agent = make_agent(seed)
     for network in agent.actor, agent.critic:
         network.p.flat[:] += 0.2 * rng.normal(size=network.p.flat.size)
@@ -205,6 +205,7 @@ LOOK = {
 MISTAKES = {
     "only termination makes v(s′) count 0; truncation does not": "merged",
     "after termination v(s′) must count 0": "endless",
+    "after termination v(s′) must count 0, truncated at once or not": "alone",
     "the look-ahead moves the critic on: peek at s′": "forward",
     "the weight of the entropy bonus is τ sign(δ)": "sign",
     "the traces decay by γλ; this is λ": "lam",
@@ -245,7 +246,8 @@ def slip(agent, mistake, temperature, x, action, reward, following, end, cut):
     look = before if mistake == "early" else look
     if mistake == "forward":
         look = agent.critic.forward(following)[0]
-    counts = {"merged": not (end or cut), "endless": True}.get(mistake, not end)
+    counts = {"merged": not (end or cut), "endless": True, "alone": not end or cut}
+    counts = counts.get(mistake, not end)
     delta = reward + cfg.discount * counts * float(look[0]) - float(v[0])
     delta = -delta if mistake == "delta" else delta
     sign = float(np.sign(delta))
@@ -272,7 +274,8 @@ def slip(agent, mistake, temperature, x, action, reward, following, end, cut):
     accumulate(agent.z_pi.flat, agent.actor.grad.flat, decay)
     if mistake != "late":
         step()
-    kept = {"reset": (end or cut), "cut": cut, "end": end, "first": True}.get(mistake, False)
+    kept = {"reset": True, "cut": cut and not end, "end": end and not cut, "first": True}
+    kept = kept.get(mistake, False)
     if mistake == "traces" and (end or cut):
         agent.z_v.flat[:], agent.z_pi.flat[:] = 0.0, 0.0
     elif mistake == "networks" and (end or cut):
@@ -325,6 +328,7 @@ SHEET = Assignment(
         "policies.Categorical.log_prob_gradient",
         "policies.Categorical.entropy_gradient",
         "agents.actor_critic.ActorCritic.update",
+        "agents.td.TD.update",
         "layers.softmax_vjp",
         "layers.log_softmax_vjp",
     ),

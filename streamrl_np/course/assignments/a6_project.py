@@ -24,12 +24,18 @@ SMALL = 1e-3  # a parameter's gradient counts as large as this, beside the large
 LITTLE = 1e-6  # one that is below it is none
 DRAWS = 9  # at most, if differences are of no use on one
 LEAST = 1e-8  # singular value of features that are not sums of each other, of the greatest
-N, D, T = 3, 2, 6
 WITHHELD = ("rtu", "rtu_nonlinear", "mingru", "gru")
+
+
+def lengths(rng):
+    """Draw n, d and T."""
+    n, d = (int(number) for number in rng.permutation([2, 3, 4])[:2])
+    return n, d, int(rng.integers(6, 10))
 
 
 def interface(ask, rng, c):
     """Are all functions there, do shapes agree, are two runs and all modes alike?"""
+    N, D, _ = lengths(rng)
     facts = ask("cell_facts", N, D, int(rng.integers(1 << 30)))
     flat, F = facts["flat"], facts["features"]
     if flat.size < 2:
@@ -84,12 +90,12 @@ def is_it(cell, flat, xs, ys):
     The student's layout may name them in another order.
     """
     n = ys.shape[1] // cell.feature_count(1)
-    layout = cell.layout(n, D)
+    layout = cell.layout(n, xs.shape[1])
     if arrays.size(layout) != flat.size or cell.feature_count(n) != ys.shape[1]:
         return False
     for order in itertools.permutations(layout.items()):
         p = arrays.Views(dict(order), flat=np.array(flat, np.float64))
-        state = arrays.Views(cell.state_layout(n, D, "frozen"))
+        state = arrays.Views(cell.state_layout(n, xs.shape[1], "frozen"))
         with np.errstate(all="ignore"):
             if judge.close(ys, [cell.advance(p, state, x, "frozen").y for x in xs]):
                 return True
@@ -98,6 +104,7 @@ def is_it(cell, flat, xs, ys):
 
 def peek(ask, rng, c):
     """Is ``peek`` what ``advance`` would give, and changes nothing?"""
+    N, D, T = lengths(rng)
     flat = ask("cell_facts", N, D, int(rng.integers(1 << 30)))["flat"]
     xs = rng.normal(size=(T, D))
     peeked, advanced = ask("cell_peeks", flat, N, D, xs)
@@ -142,6 +149,7 @@ def gradient(ask, rng, c):
 
 def gradients(ask, rng):
     """Compare all gradients on one draw."""
+    N, D, T = lengths(rng)
     facts = ask("cell_facts", N, D, int(rng.integers(1 << 30)))
     flat = facts["flat"] + 0.1 * rng.normal(size=facts["flat"].size)
     xs, gys = rng.normal(size=(T, D)), rng.normal(size=(T, facts["features"]))
@@ -165,7 +173,8 @@ def gradients(ask, rng):
     idle = without_effect(facts["arrays"], right)
     if idle:
         return [f"y does not depend on the parameter {idle[0]}, after {T} steps either"]
-    return of_the_input(ask, flat, xs, gys, found[-1][1]) or modes(ask, facts, flat, xs, gys)
+    lines = of_the_input(ask, N, flat, xs, gys, found[-1][1])
+    return lines or modes(ask, N, facts, flat, xs, gys)
 
 
 def without_effect(drawn, right):
@@ -174,11 +183,11 @@ def without_effect(drawn, right):
     return [name for name, part in parts_of(drawn, right) if np.max(np.abs(part)) <= least]
 
 
-def of_the_input(ask, flat, xs, gys, got):
+def of_the_input(ask, n, flat, xs, gys, got):
     """Compare ∂L/∂x of the last step."""
 
     def loss(inputs):
-        runs = [ask("cell_features", flat[None], N, D, [*xs[:-1], x]) for x in inputs]
+        runs = [ask("cell_features", flat[None], n, len(x), [*xs[:-1], x]) for x in inputs]
         return np.array([run[0, -1] @ gys[-1] for run in runs])
 
     right = differences(loss, xs[-1])
@@ -187,19 +196,21 @@ def of_the_input(ask, flat, xs, gys, got):
     return sure(lines, loss, xs[-1], right)
 
 
-def modes(ask, facts, flat, xs, gys):
+def modes(ask, n, facts, flat, xs, gys):
     """Compare the gradients in the two other modes, after the last step."""
+    d = xs.shape[1]
 
     def loss(flats):
-        return ask("cell_last_features", flats, flat, N, D, xs) @ gys[-1]
+        return ask("cell_last_features", flats, flat, n, d, xs) @ gys[-1]
 
-    got = ask("cell_gradients", flat, N, D, xs, gys, "tbptt1")[-1][0]
+    got = ask("cell_gradients", flat, n, d, xs, gys, "tbptt1")[-1][0]
     what = 'mode "tbptt1", the gradient of the last step alone'
     right = differences(loss, flat)
     lines = sure(compare(what, got, right, facts, 1), loss, flat, right)
-    got = ask("cell_gradients", flat, N, D, xs, gys, "frozen")[-1][0]
+    got = ask("cell_gradients", flat, n, d, xs, gys, "frozen")[-1][0]
     if not lines and np.any(got):
-        return ['mode "frozen": the sensitivities were zero and must stay so; the gradient is not']
+        words = "the sensitivities change, or a parameter acts on y beside the state"
+        return [f'mode "frozen": from zeros on the gradient must stay zero; it does not: {words}']
     return lines
 
 
@@ -244,6 +255,7 @@ def near(what, got, right):
 
 def memory(ask, rng, c):
     """Does the last output depend on the first input, and is the retention drawn as asked?"""
+    N, D, T = lengths(rng)
     facts = ask("cell_facts", N, D, int(rng.integers(1 << 30)))
     flat, kept, (low, high) = facts["flat"], facts["retention"], RING
     if not np.all((low - 1e-6 <= kept) & (kept <= high + 1e-6)):

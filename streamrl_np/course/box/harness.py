@@ -74,9 +74,10 @@ def dense_layer(student, x, W, b, g):
     own = student.function("linear_vjp")
 
     def linear_vjp(g, x, W, gW=None):
-        """Write ∂L/∂W where the library wants it."""
+        """Write ∂L/∂W where the library wants it; theirs may call itself, and wants it nowhere."""
         gx, new, gb = own(g, x, W)
-        gW[...] = new
+        if gW is not None:
+            gW[...] = new
         return gx, new, gb
 
     names = ("linear", "layer_norm", "leaky_relu", "linear_vjp", "layer_norm_vjp", "leaky_relu_vjp")
@@ -111,25 +112,31 @@ def rtu_jacobian(student, gates, h_prev, Bx):
     return student.pure("immediate_jacobian", rtu.Gates(*gates), h_prev, Bx)
 
 
-def made_up_step(gates, h_prev, Bx):
-    """Stand in for the immediate Jacobian, so that the step is looked at alone."""
-    return h_prev + 2.0 * gates.gamma * Bx, 1j * gates.theta * h_prev - Bx
+def given_parts(student, gates, by_h, by_Bx, by_theta):
+    """Stand in for gates and immediate Jacobian, so that what calls them is looked at alone.
 
-
-@harness
-def rtu_advance(student, flat, n, d, state_flat, x, mode, gates):
-    """Advance once, with gates given and a made-up Jacobian; the state after, y and h_prev."""
-    p, state = rtu_views(n, d, flat), Views(rtu.state_layout(n, d), flat=state_flat.copy())
+    All are numbers for these parameters: J_ν = by_h h + by_Bx Bx and J_θ = by_theta h.
+    """
 
     def given_gates(p):
         return rtu.Gates(*(a.copy() for a in gates))
 
-    given = x.copy()
-    with student.standing_in(gates=given_gates, immediate_jacobian=made_up_step):
-        cache = student.call("advance", p, state, given, mode)
+    def given_jacobian(gates, h_prev, Bx):
+        return by_h * h_prev + by_Bx * Bx, by_theta * h_prev
+
+    return student.standing_in(gates=given_gates, immediate_jacobian=given_jacobian)
+
+
+@harness
+def rtu_advance(student, flat, n, d, state_flat, x, mode, given):
+    """Advance once, with gates and Jacobian ``given``; the state after, y and h_prev."""
+    p, state = rtu_views(n, d, flat), Views(rtu.state_layout(n, d), flat=state_flat.copy())
+    input_ = x.copy()
+    with given_parts(student, *given):
+        cache = student.call("advance", p, state, input_, mode)
     if not np.array_equal(p.flat, flat):
         raise Mistake("advance changes the parameters: only the state may change")
-    if not np.array_equal(given, x):
+    if not np.array_equal(input_, x):
         raise Mistake("advance changes its argument x in place: make a new array")
     words = "advance must return a rtu.Cache"
     return (
@@ -166,29 +173,26 @@ def rtu_vjp(student, flat, n, d, state_flat, gates, x, h_prev, y, gy):
     return grad.flat, gx
 
 
-def rtrl(student, flat, n, d, xs, gys):
-    """Sum the gradients of all steps, forwards, on the student's own functions."""
+@harness
+def rtu_rtrl(student, flat, n, d, xs, gys, given):
+    """Give the gradient over a sequence by real-time recurrent learning."""
     p, state, grad = rtu_views(n, d, flat), Views(rtu.state_layout(n, d)), rtu_views(n, d, flat)
     total = np.zeros_like(flat)
-    for x, gy in zip(xs, gys, strict=True):
-        cache = student.call("advance", p, state, x, "rtrl")
-        student.call("vjp", p, state, cache, gy, grad)
-        total += grad.flat
+    with given_parts(student, *given):
+        for x, gy in zip(xs, gys, strict=True):
+            cache = student.call("advance", p, state, x, "rtrl")
+            student.call("vjp", p, state, cache, gy, grad)
+            total += grad.flat
     return total
 
 
 @harness
-def rtu_rtrl(student, flat, n, d, xs, gys):
-    """Give the gradient over a sequence by real-time recurrent learning."""
-    return rtrl(student, flat, n, d, xs, gys)
-
-
-@harness
-def rtu_bptt(student, flat, n, d, xs, gys):
+def rtu_bptt(student, flat, n, d, xs, gys, given):
     """Give the gradient over a sequence by backpropagation through time."""
     p, grad = rtu_views(n, d, flat), rtu_views(n, d, flat)
     grad.flat[:] = UNWRITTEN
-    student.call("bptt", p, xs, gys, grad)
+    with given_parts(student, *given):
+        student.call("bptt", p, xs, gys, grad)
     if np.all(grad.flat == UNWRITTEN):
         raise Mistake("bptt does not write grad: write into it, grad.B[:] = …")
     return grad.flat
@@ -208,6 +212,26 @@ def rtu_network(student, seed, xs, g):
             output, cache = network.forward(x)
         network.vjp(cache, g)
     return output, network.grad.flat
+
+
+@harness
+def td_lambda(student, floor, *args):
+    """Ask for TD(λ), with error, trace and step given, so that it is looked at alone."""
+
+    def td_error(reward, gamma, terminated, truncated, v, v_next):
+        return reward + (0.0 if terminated else gamma * v_next) - v
+
+    def accumulate(z, gradient, decay):
+        z[:] = decay * z + gradient
+
+    def obgd_step(w, z, delta, alpha, kappa):
+        step = alpha / max(1.0, alpha * kappa * max(abs(delta), floor) * np.abs(z).sum())
+        w[:] = w + step * delta * z
+        return step
+
+    given = {"td_error": td_error, "accumulate": accumulate, "obgd_step": obgd_step}
+    with student.standing_in(**given):
+        return student.pure("td_lambda", *args)
 
 
 @harness
