@@ -428,7 +428,7 @@ A6 = {
     "no_memory": (
         ("cell", "state.h[:] = lam * h", "state.h[:] = 0 * h"),
         "peek gradient memory",
-        "the output of step 6 does not depend on the input of step 1",
+        "does not depend on the input of step 1: no memory",
     ),
 }
 CLASSES = {"a2": A2, "a3": A3, "a4": A4, "a5": A5, "a6": A6}
