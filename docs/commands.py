@@ -24,4 +24,4 @@ COMMANDS = {
     name: [f"python -m streamrl_np {line}" for line in lines.splitlines()]
     for name, lines in OURS.items()
 }
-COMMANDS["ppo"].append("python docs/results/ppo/stable_baselines3.py sweeps/ppo  # the arms of SB3")
+COMMANDS["ppo"].append("python docs/results/ppo/run_sb3.py sweeps/ppo  # the arms of SB3")

@@ -149,6 +149,7 @@ def new_run(args):
     settings = settings_of(args)
     if args.experiment is None:
         raise SettingError(f"name an experiment: {', '.join(configs.kinds())}")
+    configs.require_name(args.experiment, settings)
     return runner.Run(configs.build(args.experiment, settings), args.experiment)
 
 
@@ -277,8 +278,10 @@ def sweep_command(args):
         args.name, directory, seeds, pool, settings, args.only, args.quiet, known, made
     )
     print(f"{len(summaries)} of {len(summaries) + len(failures)} runs finished")
-    if made:
-        print(f"{len(made)} finished runs were known from {directory / 'curves.csv'}")
+    asked = [arm.directory(seed) for arm in grids.choose(args.name, args.only) for seed in seeds]
+    asked = made.intersection(asked)
+    if asked:
+        print(f"{len(asked)} finished runs were known from {directory / 'curves.csv'}")
     for name, problem in failures.items():
         print(f"failed: {name}: {problem}", file=sys.stderr)
     if summaries or made:

@@ -19,6 +19,12 @@ STD_MIN = 1e-3
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
+def require_action(action, count):
+    """Raise SettingError unless ``action`` is one of ``count`` choices."""
+    if not 0 <= action < count:
+        raise SettingError(f"action must be one of 0 to {count - 1}, got {action!r}")
+
+
 class Policy:
     """What every policy shares."""
 
@@ -48,6 +54,10 @@ class Categorical(Policy):
         at_least(1, actions=actions)
         self.outputs = actions
         self.choices = np.arange(actions)
+
+    def require(self, action):
+        """Raise SettingError unless ``action`` is one that there is."""
+        require_action(action, self.outputs)
 
     def sample(self, logits, rng):
         """Draw an action (int) from ``logits`` (k,) with the generator ``rng``."""
@@ -112,6 +122,11 @@ class Gaussian(Policy):
         """Pull ∂L/∂μ and ∂L/∂σ back to the outputs, (..., 2k)."""
         g_rho = layers.softplus_vjp(g_std, outputs[..., self.actions :])  # (eq. P7)
         return np.concatenate([g_mean, g_rho], axis=-1)
+
+    def require(self, action):
+        """Raise SettingError unless ``action`` is (k,) numbers."""
+        if np.shape(action) != (self.actions,):
+            raise SettingError(f"action must have shape ({self.actions},), got {np.shape(action)}")
 
     def sample(self, outputs, rng):
         """Draw an action (k,) from ``outputs`` (2k,) with the generator ``rng``."""

@@ -9,7 +9,7 @@ from differences import assert_close
 from streamrl_np import cells, layers, networks
 from streamrl_np.agents import actor_critic, ppo
 from streamrl_np.arrays import NonFiniteError
-from streamrl_np.policies import Categorical
+from streamrl_np.policies import Categorical, Gaussian
 from streamrl_np.settings import SettingError
 
 
@@ -242,6 +242,21 @@ def test_an_update_needs_an_act_of_its_own(kind):
     with pytest.raises(RuntimeError, match="update needs an act before it"):
         agent.update(x, action, 1.0, x, False, False)
     assert agent.updates[0] == 1
+
+
+@pytest.mark.parametrize("kind", [actor_critic.ActorCritic, ppo.PPO])
+def test_an_action_that_there_is_not_is_refused(kind):
+    x, rng = np.ones(3), np.random.default_rng(0)
+    for policy, action, words in (
+        (Categorical(2), 2, "action must be one of 0 to 1, got 2"),
+        (Categorical(2), -1, "action must be one of 0 to 1, got -1"),
+        (Gaussian(2), np.ones(3), r"action must have shape \(2,\), got \(3,\)"),
+    ):
+        agent = kind(3, policy, rng)
+        agent.act(x)
+        with pytest.raises(SettingError, match=words):
+            agent.update(x, action, 1.0, x, False, False)
+        assert agent.updates[0] == 0
 
 
 def test_a_copy_lives_the_same_life():

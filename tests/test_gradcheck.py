@@ -1062,6 +1062,12 @@ def test_a_gradient_of_no_numbers_and_a_return_forgotten_among_two():
     assert "is a return missing?" in str(forgotten)
 
 
+def test_a_name_means_no_function_of_the_checkers_own(capsys, tmp_path):
+    (tmp_path / "mine.py").write_text("def linear(x, W, b):\n    return x @ W.T + b\n")
+    assert run("--module", f"{tmp_path}/mine.py:linear") == 0
+    assert "in place of layers.linear" in capsys.readouterr().out
+
+
 def test_a_module_may_hold_dataclasses_and_may_not_exit(capsys, tmp_path):
     source = "from __future__ import annotations\nimport dataclasses\nimport numpy as np\n"
     source += "@dataclasses.dataclass\nclass Config:\n    x: int = 0\n"

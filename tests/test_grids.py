@@ -216,20 +216,63 @@ def test_a_damaged_run_is_left_out_and_named(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["plot", str(tmp_path)]) == 0
     shown = capsys.readouterr()
-    assert shown.err.count("left out: ") == 3 and len(shown.err) < 3000
+    assert shown.err.count("left out: ") == 4 and len(shown.err) < 3000
     assert "config.json is damaged: it holds no names" in shown.err
-    assert "| memory-chain | agent | 2 | 600 |" in shown.out
+    assert "| memory-chain | agent | 1 | 600 |" in shown.out
     assert tiny_sweep(tmp_path, "0-4") == 1
     shown = capsys.readouterr()
     assert "1 of 5 runs finished" in shown.out
     assert "has lost episodes: delete it and run it again" in shown.err
     (seeds[4] / "config.json").write_text('{"experiment": "memory-chain", "settings": {}}')
-    assert cli.main(["plot", str(tmp_path)]) == 0
+    assert cli.main(["plot", str(tmp_path)]) == 2, "nothing is left"
     assert "config.json does not describe a run: KeyError('env')" in capsys.readouterr().err
     for text, words in ("{}", "it lacks runs"), ("[]", "it holds no names with values"):
         (tmp_path / "sweep.json").write_text(text)
         assert cli.main(["plot", str(tmp_path)]) == 2
         assert f"sweep.json is damaged: {words}" in capsys.readouterr().err
+
+
+def test_a_run_that_lost_episodes_is_made_again_when_it_is_deleted(tmp_path, capsys):
+    assert tiny_sweep(tmp_path, "0-1") == 0
+    right = (tmp_path / "curves.csv").read_text()
+    seed = tmp_path / "memory-chain" / "agent" / "seed0"
+    lines = (seed / "episodes.csv").read_text().splitlines(keepends=True)
+    (seed / "episodes.csv").write_text("".join(lines[: len(lines) // 2]))
+    assert tiny_sweep(tmp_path, "0-1") == 1
+    shutil.rmtree(seed)
+    assert tiny_sweep(tmp_path, "0-1") == 0
+    again = (tmp_path / "curves.csv").read_text()
+    without_speed = lambda text: [row.split(",")[7:] for row in text.splitlines()]  # noqa: E731
+    assert without_speed(again) == without_speed(right)
+
+
+def test_a_sweep_names_the_arm_that_a_setting_is_not_for(tmp_path):
+    with pytest.raises(
+        SettingError, match=r"PPO.*: there is no setting 'agent.kappa_policy'.*--only"
+    ):
+        grids.jobs(grids.find("popgym"), [0], {"agent.kappa_policy": "0.1"})
+
+
+@pytest.mark.parametrize(
+    "name, key, value",
+    [
+        ("popgym/RepeatFirstEasy", "env.task", "HigherLowerEasy"),
+        ("mujoco/Hopper-P", "env.mask", "F"),
+        ("gym:CartPole-v1", "env.id", "Acrobot-v1"),
+    ],
+)
+def test_a_setting_may_not_contradict_the_experiments_name(tmp_path, capsys, name, key, value):
+    arguments = ["--quiet", "--steps", "100", "--out", str(tmp_path / "out"), "--set"]
+    for command in "run", "sweep":
+        assert cli.main([command, name, *arguments, f"{key}={value}"]) == 2
+        assert f"{key} is " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_directory_may_hold_dollars(tmp_path):
+    (tmp_path / "x$_$y").mkdir()
+    assert tiny_sweep(tmp_path / "x$_$y", "0") == 0
+    assert (tmp_path / "x$_$y" / "memory-chain.png").exists()
 
 
 @pytest.mark.slow

@@ -419,3 +419,12 @@ def test_what_is_learned_soon(name, settings, steps, goal, tmp_path):
     run = runner.begin(experiment, tmp_path / "run", name)
     runner.execute(run, quiet=True)
     assert np.mean(list(run.progress.recent)[-20:]) >= goal
+
+
+def test_episodes_can_be_cut_off():
+    env = configs.build("gym:Pendulum-v1", {"env.max_steps": "7"}).make_env()
+    env.reset(seed=0)
+    ends = [env.step(env.action_space.sample())[2:4] for _ in range(7)]
+    assert ends == [(False, False)] * 6 + [(False, True)]
+    with pytest.raises(SettingError, match=r"env.max_steps must be .*at least 1"):
+        configs.build("gym:Pendulum-v1", {"env.max_steps": "0"})

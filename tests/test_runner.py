@@ -52,7 +52,7 @@ def test_a_run_leaves_everything_behind(tmp_path):
     summary = finish(tmp_path / "run", small())
     names = {path.name for path in (tmp_path / "run").iterdir()}
     written = {"config.json", "episodes.csv", "metrics.csv", "summary.json", "curve.png"}
-    assert names == written | {"checkpoint.npz"}
+    assert names == written | {"checkpoint.npz", "final.npz"}
     assert summary["steps"] == 3000 and summary["episodes"] == 600 and summary["complete"]
     config = results.read_json(tmp_path / "run" / "config.json")
     assert config["settings"]["env"]["length"] == 4 and config["seed"] == 0
@@ -61,6 +61,30 @@ def test_a_run_leaves_everything_behind(tmp_path):
     assert summary["final_return"] == pytest.approx(table.returns[-100:].mean())
     assert list(table.step[:2]) == [5, 10] and (table.length == 5).all()
     assert len(metrics(tmp_path / "run")) == 1 + 3000 // 200
+
+
+def test_an_episode_that_does_not_end_leaves_the_agent_all_the_same(tmp_path, capsys):
+    experiment = small(900, **{"env.length": "5000", "run.checkpoint_every": "300"})
+    summary = finish(tmp_path / "run", experiment)
+    assert summary["complete"] and summary["episodes"] == 0
+    assert "an episode has lasted 301 steps: nothing of it can be saved" in capsys.readouterr().err
+    env, rng = experiment.make_env(), np.random.default_rng(0)
+    agent, _, meta = runner.trained_agent(experiment, env, tmp_path / "run", rng)
+    assert agent.updates[0] == meta["progress"]["step"] == 900
+    assert not agent.actor.state.flat.any() and not agent.z_pi.flat.any()
+
+
+def test_what_the_last_step_left_has_the_same_bits_after_a_stop(tmp_path):
+    held = []
+    for name, stop in ("whole", None), ("stopped", 500):
+        path = tmp_path / name
+        if stop:
+            finish(path, small(stop))
+            runner.execute(runner.resume(path, 1203), quiet=True)
+        else:
+            finish(path, small(1203))
+        held.append(checkpoint.load(path / "final.npz")[0])
+    assert all(array.tobytes() == held[1][key].tobytes() for key, array in held[0].items())
 
 
 def test_no_two_processes_write_to_one_run(tmp_path, capsys):

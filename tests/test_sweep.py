@@ -1,5 +1,6 @@
 """Sweeps: finished runs are skipped, killed ones go on, a failure stays alone."""
 
+import concurrent.futures
 import json
 import multiprocessing
 import os
@@ -142,6 +143,20 @@ def test_a_run_that_always_takes_its_process_down_takes_no_other(tmp_path, monke
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals a group of processes")
+def test_a_run_that_exits_takes_no_other_down(tmp_path, monkeypatch):
+    def run_job(job, directory):
+        if job.name == "seed1":
+            sys.exit("licence lost")
+        return {"complete": True}
+
+    monkeypatch.setattr(sweep, "run_job", run_job)
+    pool = lambda: concurrent.futures.ThreadPoolExecutor(1)  # noqa: E731
+    jobs = [job(seed) for seed in range(3)]
+    summaries, failures = sweep.execute(jobs, tmp_path, pool, quiet=True)
+    assert set(summaries) == {"seed0", "seed2"}
+    assert failures == {"seed1": "SystemExit: licence lost"}
+
+
 def test_ctrl_c_begins_no_further_run_and_the_same_command_goes_on(tmp_path):
     line = [sys.executable, "-m", "streamrl_np", "sweep", "memory-chain", "--seeds", "0-3"]
     line += ["--workers", "2", "--quiet", "--out", str(tmp_path), "--steps", "40000", "--set"]

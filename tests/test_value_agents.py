@@ -227,6 +227,15 @@ def test_a_broken_number_is_named(name):
         agent.update(x, a, 0.0, x, False, False)
 
 
+@pytest.mark.parametrize("name", ["stream-q", "qrc"])
+@pytest.mark.parametrize("action", [-1, ACTIONS])
+def test_an_action_that_there_is_not_is_refused(name, action):
+    agent, x = make(name), np.ones(INPUTS)
+    agent.act(x)
+    with pytest.raises(SettingError, match=f"action must be one of 0 to 1, got {action}"):
+        agent.update(x, action, 1.0, x, False, False)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_an_update_needs_an_act_of_its_own(name):
     agent, x = make(name), np.ones(INPUTS)

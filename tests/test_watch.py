@@ -46,13 +46,14 @@ def test_the_player_sees_and_does_what_the_trained_agent_would(tmp_path):
     make_run(tmp_path / "run", "memory-chain")
     run, player = runner.resume(tmp_path / "run"), watch.Player(tmp_path / "run")
     run.close()
+    rest = run.env, tmp_path / "run", np.random.default_rng(0)
+    agent, observe, _ = runner.trained_agent(run.experiment, *rest)
     moments = list(player.play())
     assert len(moments) == 17 and moments[-1].total in (-1, 1)
-    run.agent.reset()
     raw, _ = run.env.reset(seed=watch.episode_seed(0, 0))
     for moment in moments:
-        run.agent.act(run.observe.look(raw))
-        assert (moment.memory == run.agent.actor.state.h).all()
+        agent.act(observe.look(raw))
+        assert (moment.memory == agent.actor.state.h).all()
         raw = run.env.step(moment.action)[0]
 
 
@@ -89,7 +90,7 @@ class Terminal(io.StringIO):
 
 
 def test_an_agent_that_has_not_learned_yet_is_announced(tmp_path):
-    make_run(tmp_path / "run", "memory-chain", **{"run.steps": "5"})
+    runner.begin(configs.build("memory-chain", SMALL), tmp_path / "run", "memory-chain").close()
     player, out, terminal = watch.Player(tmp_path / "run"), io.StringIO(), Terminal()
     watch.tell(player, 2, 3, out=out)
     watch.tell(player, 1, 3, 0, out=terminal)
@@ -159,6 +160,7 @@ def test_what_cannot_be_watched(tmp_path, capsys):
     assert cli.main(["watch", str(tmp_path / "run"), "--out", str(tmp_path / "a.gif")]) == 2
     assert "--out is for the GIF of a MuJoCo run" in capsys.readouterr().err
     (tmp_path / "run" / "checkpoint.npz").unlink()
+    (tmp_path / "run" / "final.npz").unlink()
     assert cli.main(["watch", str(tmp_path / "run")]) == 2
     assert "holds no checkpoint" in capsys.readouterr().err
 

@@ -140,11 +140,14 @@ class ActorCritic(StreamAgent):
             If the TD error or a trace holds a NaN or an infinity.
         RuntimeError
             If no act came before it.
+        SettingError
+            For an action that there is not.
         """
         cfg = self.config
         gamma, lam, tau = cfg.discount, cfg.trace_decay, cfg.entropy
         discount = gamma * (not terminated)  # differs from Elsayed 2024: or truncated, there
         logits, actor_cache = acted(self.actor_step)
+        self.policy.require(action)
 
         v, critic_cache = self.critic.forward(observation)
         v_next = self.critic.peek(next_observation)

@@ -200,9 +200,12 @@ class PPO:
             If the reward, an advantage or a gradient holds a NaN or an infinity.
         RuntimeError
             If no act came before it.
+        SettingError
+            For an action that there is not.
         """
         if not math.isfinite(reward):
             require_finite("the reward", float(reward))
+        self.policy.require(action)
         data, t = self.rollout, int(self.rollout.count[0])
         data.observations[t], data.actions[t], data.rewards[t] = observation, action, reward
         data.log_probs[t], data.values[t] = acted(self.drawn)

@@ -19,7 +19,7 @@ import numpy as np
 from .. import cells, networks
 from ..arrays import require_finite
 from ..optimizers import GRADIENT_OPTIMIZERS, accumulate
-from ..policies import EpsilonGreedy
+from ..policies import EpsilonGreedy, require_action
 from ..settings import at_least, check, given, setting
 from .stream import StreamAgent, acted
 
@@ -130,12 +130,15 @@ class QRC(StreamAgent):
             If the TD error or h(s, a) holds a NaN or an infinity.
         RuntimeError
             If no act came before it.
+        SettingError
+            For an action that there is not.
         """
         cfg = self.config
         gamma, lam = cfg.discount, cfg.trace_decay
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
         q, q_cache = acted(self.q_step)
+        require_action(action, len(q))
         # differs from Elelimy 2025: the code there empties the traces after this update
         decay = gamma * lam * bool(q[action] == q.max())  # Watkins' cut
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import cells, networks
 from ..optimizers import OPTIMIZERS, accumulate
-from ..policies import EpsilonGreedy
+from ..policies import EpsilonGreedy, require_action
 from ..settings import at_least, check, given, setting
 from .stream import StreamAgent, acted
 
@@ -106,11 +106,14 @@ class StreamQ(StreamAgent):
             If the TD error or the trace holds a NaN or an infinity.
         RuntimeError
             If no act came before it.
+        SettingError
+            For an action that there is not.
         """
         gamma, lam = self.config.discount, self.config.trace_decay
         discount = gamma * (not terminated)
         epsilon = self.policy.epsilon(self.updates[0])
         q, cache = acted(self.q_step)
+        require_action(action, len(q))
         greedy = bool(q[action] == q.max())
 
         q_next = self.q.peek(next_observation)

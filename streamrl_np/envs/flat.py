@@ -291,10 +291,15 @@ class Config:
     name: str = setting("gym", "the environment", choices=("gym",))
     id: str = setting("CartPole-v1", "the environment's id")
     history: bool = setting(False, "whether last action and reward follow the observation")
+    max_steps: int | None = setting(
+        None, "cuts episodes off (truncation); None leaves it to the environment", low=1
+    )
 
     def __post_init__(self):
         check(self)
 
     def make(self, **options):
         """Make the environment; ``options`` go to Gymnasium (``render_mode``)."""
+        if self.max_steps is not None:
+            options["max_episode_steps"] = self.max_steps
         return Flat(make(self.id, **options), self.history)

@@ -295,6 +295,22 @@ def build(name, settings=None):
     return replace(experiment, {k: v for k, v in settings.items() if k not in env_settings})
 
 
+IN_NAMES = {"popgym/": ("env.task",), "mujoco/": ("env.robot", "env.mask"), "gym:": ("env.id",)}
+
+
+def require_name(name, settings):
+    """Raise SettingError if a setting makes an experiment another one than its name says."""
+    for start, named in IN_NAMES.items():
+        for key in named:
+            if name.startswith(start) and key in settings:
+                own = getattr(preset(name)().env, key.removeprefix("env."))
+                if settings[key] != own:
+                    raise SettingError(
+                        f"{key} is {own!r}, as the experiment's name says, {name}: name another"
+                        f" experiment for {settings[key]!r}"
+                    )
+
+
 OF_THE_TASK = {"discount", "trace_decay", "entropy"}  # the rest is how one agent learns
 
 

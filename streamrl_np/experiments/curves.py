@@ -167,8 +167,9 @@ def rows(directory):
                 raise RunDirectoryError(f"{directory / name} and {thin} differ in their settings")
             if row:
                 found[name] = row
-    place = {tuple(arm): i for i, arm in enumerate(about_sweep["arms"])}
-    ordered = sorted(found.values(), key=lambda r: place.get((r.experiment, r.arm), len(place)))
+    arms = [*map(tuple, about_sweep["arms"]), *((r.experiment, r.arm) for r in found.values())]
+    place = {arm: i for i, arm in enumerate(dict.fromkeys(arms))}
+    ordered = sorted(found.values(), key=lambda r: (place[r.experiment, r.arm], r.seed))
     return ordered, damaged
 
 
@@ -180,7 +181,9 @@ def run_row(path, about):
     _, experiment = runner.read_config(path)
     finished, speed = False, float("nan")
     if (path / "summary.json").exists():
-        summary = read_json(path / "summary.json", "complete", "steps_per_second")
+        summary = read_json(path / "summary.json", "complete", "episodes", "steps_per_second")
+        if summary["complete"] and len(episodes.step) != summary["episodes"]:
+            raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
         finished, speed = summary["complete"], summary["steps_per_second"] or speed
     return Row(
         about["experiment"],

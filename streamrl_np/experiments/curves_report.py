@@ -66,13 +66,14 @@ def draw(directory):
         ]
         raise RunDirectoryError("; ".join(words))
     groups = lines_of(found)
+    write_text(directory / "table.md", table(groups))
+    write_rows(directory / "curves.csv", found)
     written = []
     for experiment, lines in groups.items():
         path = directory / f"{grids.slug(experiment)}.png"
-        draw_experiment(f"{experiment} ({directory.resolve().name})", experiment, lines, path)
+        title = plots.plain(f"{experiment} ({directory.resolve().name})")
+        draw_experiment(title, experiment, lines, path)
         written.append(path)
-    write_text(directory / "table.md", table(groups))
-    write_rows(directory / "curves.csv", found)
     return [*written, directory / "table.md", directory / "curves.csv"], damaged
 
 

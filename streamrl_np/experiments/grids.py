@@ -249,16 +249,30 @@ def jobs(arms, seeds, settings=None):
     -------
     list of streamrl_np.experiments.sweep.Job
     """
-    return [
-        sweep.Job(arm.directory(seed), experiment, arm.experiment)
-        for seed in seeds
-        for arm in arms
-        for experiment in [
-            configs.build(
-                arm.experiment, {**arm.settings, **(settings or {}), "run.seed": str(seed)}
-            )
-        ]
-    ]
+    made = []
+    for seed in seeds:
+        for arm in arms:
+            told = {**arm.settings, **(settings or {}), "run.seed": str(seed)}
+            try:
+                configs.require_name(arm.experiment, told)
+                experiment = configs.build(arm.experiment, told)
+            except SettingError as error:
+                words = f"{arm_of(arm.directory(seed))}: {error}"
+                if len(arms) > 1:
+                    words += "; --only chooses the arms that a setting is for"
+                raise SettingError(words) from None
+            made.append(sweep.Job(arm.directory(seed), experiment, arm.experiment))
+    return made
+
+
+def choose(name, only):
+    """List the arms of a sweep whose name contains the regular expression ``only``."""
+    wanted = pattern("only", only)
+    named = {arm_of(arm.directory(0)): arm for arm in find(name)}
+    chosen = [arm for name, arm in named.items() if wanted.search(name)]
+    if not chosen:
+        raise SettingError(f"only must match one of {', '.join(named)}, got {only!r}")
+    return chosen
 
 
 def arm_of(name):
@@ -309,11 +323,7 @@ def run(name, directory, seeds, pool, settings=None, only="", quiet=False, known
     SettingError
         If ``only`` matches no arm, a setting is wrong, or an arm has run with other settings.
     """
-    wanted = pattern("only", only)
-    named = {arm_of(arm.directory(0)): arm for arm in find(name)}
-    chosen = [arm for name, arm in named.items() if wanted.search(name)]
-    if not chosen:
-        raise SettingError(f"only must match one of {', '.join(named)}, got {only!r}")
+    chosen = choose(name, only)
     todo = jobs(chosen, seeds, settings)  # every setting is checked before anything is written
     settings_of = {arm_of(name): settings for name, settings in (known or {}).items()}
     for job in todo:

@@ -56,6 +56,11 @@ def save_figure(figure, path):
     require("matplotlib.pyplot").close(figure)
 
 
+def plain(text):
+    """Keep Matplotlib from reading a text as mathematics."""
+    return text.replace("$", r"\$")
+
+
 def learning_curve(episodes, title, path):
     """Draw the return of every episode and its moving average against the step.
 

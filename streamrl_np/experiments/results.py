@@ -96,7 +96,8 @@ class Table:
 
     def length(self):
         """Return the file's length in bytes."""
-        return self.file.tell()
+        with naming(self.path):
+            return self.file.tell()
 
     def sync(self):
         """Put every row on the disk."""

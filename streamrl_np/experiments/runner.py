@@ -2,7 +2,8 @@
 
 A checkpoint is taken at the end of an episode only, the last one at the end of the last or of one
 shortly before. It knows how long the CSV files were, so a resumed run cuts them back to that point
-and writes the same bytes again.
+and writes the same bytes again. When all steps are done final.npz holds the agent as it is then,
+in the middle of an episode or not: it is there to play, not to go on.
 """
 
 import collections
@@ -100,6 +101,11 @@ class Run:
         """Where the checkpoint lies."""
         return self.directory / "checkpoint.npz"
 
+    @property
+    def final_path(self):
+        """Where the agent lies as it is when all steps are done."""
+        return self.directory / "final.npz"
+
     def begin(self, directory):
         """Begin in a directory, which must not hold anything yet.
 
@@ -178,13 +184,13 @@ class Run:
         """Copy what a checkpoint of this moment would hold: (arrays, meta)."""
         return {name: array.copy() for name, array in self.arrays().items()}, self.meta()
 
-    def write_checkpoint(self, held, meta):
+    def write_checkpoint(self, held, meta, path=None):
         """Write a checkpoint, if its arrays are finite, and before it the rows that it knows."""
         for name, array in held.items():  # optimizers' and normalisers' too
             arrays.require_finite(f"the array {name}", array)
         for table in self.tables.values():
             table.sync()
-        checkpoint.save(self.checkpoint_path, held, meta)
+        checkpoint.save(path or self.checkpoint_path, held, meta)
 
     def steps(self):
         """Advance the run step by step; yields the number of steps done.
@@ -227,7 +233,8 @@ class Run:
             )
         if not self.tables:
             self.open_tables(progress.offsets)
-        (self.directory / "summary.json").unlink(missing_ok=True)  # of fewer steps
+        for path in self.directory / "summary.json", self.final_path:  # of fewer steps
+            path.unlink(missing_ok=True)
         began = time.perf_counter() - progress.seconds
         since, since_step = time.perf_counter(), progress.step  # of the last row of metrics
         next_save = (progress.step // run.checkpoint_every + 1) * run.checkpoint_every
@@ -265,6 +272,7 @@ class Run:
                 break
         if held is not None:
             self.write_checkpoint(*held)
+        self.write_checkpoint(self.arrays(), self.meta(), self.final_path)
         progress.seconds = time.perf_counter() - began
 
     def solved(self):
@@ -289,13 +297,13 @@ class Run:
         self.progress.sums = None
 
     def finish(self):
-        """Write summary.json and curve.png; returns the summary."""
+        """Write curve.png, and then summary.json, which says that all is there; returns it."""
         self.close()
         summary = self.summary()
-        write_json(self.directory / "summary.json", summary)
         episodes = read_episodes(self.directory / "episodes.csv")
-        title = f"{self.name}, seed {self.experiment.run.seed}"
+        title = plots.plain(f"{self.name}, seed {self.experiment.run.seed}")
         plots.learning_curve(episodes, title, self.directory / "curve.png")
+        write_json(self.directory / "summary.json", summary)
         return summary
 
     def close(self):
@@ -404,7 +412,9 @@ def resume(directory, steps=None, expected=None):
 
 
 def trained_agent(experiment, env, directory, rng):
-    """Make the agent of a run as its last checkpoint knows it; the run's files are only read.
+    """Make the agent of a run as its last step left it, or its last checkpoint knows it.
+
+    The run's files are only read.
 
     Parameters
     ----------
@@ -427,13 +437,15 @@ def trained_agent(experiment, env, directory, rng):
     ------
     RunDirectoryError, CheckpointError
     """
-    path = Path(directory) / "checkpoint.npz"
-    if not path.exists():
+    paths = [Path(directory) / name for name in ("final.npz", "checkpoint.npz")]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
         raise RunDirectoryError(f"{directory} holds no checkpoint yet")
     agent = experiment.make_agent(env, rng)
     observe, scale = experiment.make_normalizers(*env.observation_space.shape)
     loaded, meta = checkpoint.load(path)
     checkpoint.restore(path, live_arrays(agent, observe, scale), loaded)
+    agent.reset()  # the last step may lie within an episode
     return agent, observe, meta
 
 
@@ -465,7 +477,16 @@ def execute(run, quiet=False):
         with tqdm(
             total=total, initial=before, unit=" steps", disable=quiet, mininterval=0.2
         ) as bar:
+            ended, warned = run.progress.step, False
             for step in run.steps():
+                ended = step if run.at_episode_end else ended
+                if step - ended > run.experiment.run.checkpoint_every and not warned:
+                    warned = True
+                    print(
+                        f"\nan episode has lasted {step - ended} steps: nothing of it can be saved"
+                        " before it ends (env.max_steps cuts those of gym:ID off)",
+                        file=sys.stderr,
+                    )
                 if step % 50 == 0:
                     bar.update(step - bar.n)
                 if step % 1000 == 0 and run.progress.recent:

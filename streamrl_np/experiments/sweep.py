@@ -199,7 +199,7 @@ def execute(jobs, directory, pool=None, quiet=False, finished=None):
                     summaries[job.name] = summary
                 except concurrent.futures.CancelledError:
                     raise KeyboardInterrupt from None
-                except Exception as problem:
+                except (Exception, SystemExit) as problem:
                     failures[job.name] = f"{type(problem).__name__}: {problem}"
                     bar.set_postfix_str(f"{len(failures)} failed")
                 bar.update()

@@ -72,7 +72,7 @@ class Player:
         self.agent, self.observe, meta = runner.trained_agent(
             self.experiment, self.env, directory, rng
         )
-        self.note = "" if meta["progress"]["episodes"] else UNTRAINED
+        self.note = "" if meta["progress"]["step"] else UNTRAINED
         if self.drawn:
             self.try_drawing()
 

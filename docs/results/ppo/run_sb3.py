@@ -1,6 +1,6 @@
 """Stable-Baselines3's PPO on the tasks of `sweep ppo`, beside whose curves its own are put.
 
-    python docs/results/ppo/stable_baselines3.py sweeps/ppo [--seeds 0-2] [--only REGEX]
+    python docs/results/ppo/run_sb3.py sweeps/ppo [--seeds 0-2] [--only REGEX]
 
 Needs stable-baselines3 and sb3-contrib (which bring PyTorch) beside this package. Each finished
 run is added to curves.csv in the sweep's directory, and is not made again; then
