@@ -96,6 +96,16 @@ def contrast_cells():
     return [Cell("actor-critic", method, 0.8, "published", 64) for method in methods]
 
 
+def gated_cells():
+    """List gated cells where they fail with stream AC(λ): their actor makes up its mind early."""
+    return [
+        Cell("actor-critic", method, 0.8, ring, length)
+        for method in ("minGRU RTRL", "GRU TBPTT(1)")
+        for ring in rings(method)
+        for length in (16, 32)
+    ]
+
+
 def storing_cells(length, units):
     """List the methods for a task in which what to store must be learned, by few units."""
     return [
@@ -124,6 +134,12 @@ STUDIES = {
     ),
     "memory-chain-500k": Study(  # as many steps as Farr 2026 take
         contrast_cells, "memory-chain", {"agent.discount": 0.999}, steps=500_000
+    ),
+    "memory-chain-entropy": Study(  # ten times the entropy bonus
+        gated_cells,
+        "memory-chain",
+        {"agent.discount": 0.999, "agent.entropy": 0.1},
+        steps=300_000,
     ),
     "distractors": Study(
         partial(storing_cells, length=16, units=8),
