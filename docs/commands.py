@@ -4,6 +4,7 @@ OURS = {  # python -m streamrl_np …, one a line
     "first-run": "run memory-chain",
     "memory-chain": "study memory-chain",
     "memory-chain-500k": "study memory-chain-500k",
+    "memory-chain-entropy": "study memory-chain-entropy",
     "distractors": "study distractors",
     "distractors-32": "study distractors-32",
     "flagged-recall": "study flagged-recall",

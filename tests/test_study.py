@@ -1,5 +1,6 @@
 """Studies: what is run next, what neighbours decide, and a tiny one from end to end."""
 
+import dataclasses
 import multiprocessing
 
 import numpy as np
@@ -52,6 +53,22 @@ def test_the_grid_of_the_contrast():
         getattr(study.job("distractors-32", cell, 0).experiment, k) for k in ("env", "cell")
     )
     assert (env.length, env.distractors, drawn.units, drawn.max_phase) == (32, 16, 32, 0.3)
+
+
+def test_the_gated_cells_get_ten_times_the_entropy_bonus():
+    cells = study.STUDIES["memory-chain-entropy"].cells()
+    assert {(c.method, c.ring, c.length) for c in cells} == {
+        (method, ring, length)
+        for method in ("GRU TBPTT(1)", "minGRU RTRL")
+        for ring in ("published", "long")
+        for length in (16, 32)
+    }
+    plain, more = (
+        study.job(name, cells[0], 0).experiment for name in ("memory-chain", "memory-chain-entropy")
+    )
+    assert (plain.agent.entropy, more.agent.entropy) == (0.01, 0.1)
+    agent = dataclasses.replace(more.agent, entropy=0.01)
+    assert dataclasses.replace(more, agent=agent) == plain
 
 
 def test_seeds_already_known_are_not_run_again_and_close_cells_get_ten():
@@ -205,7 +222,8 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*arguments, "--draw"]) == 0
     assert "1/1<br>0.21–1.00<br>+0.90" in (tmp_path / "table.md").read_text()
     assert cli.main(["study", "zebra"]) == 2
-    known = "memory-chain, memory-chain-500k, distractors, distractors-32, flagged-recall"
+    known = "memory-chain, memory-chain-500k, memory-chain-entropy, distractors, distractors-32, "
+    known += "flagged-recall"
     assert f"study must be one of {known}" in capsys.readouterr().err
     for wrong, words in (
         (["--only", "("], "must be a regular expression, got"),
