@@ -11,11 +11,11 @@ what the mistake looks like; ``registry`` lists every derivative of this package
 ``python -m streamrl_np gradcheck`` checks them all. The page docs/check-your-own.md shows how
 to check a function of yours.
 
-Read in this order: ``differences``, ``inputs`` and ``report``; ``check`` and ``compare`` (one
-function), ``hints``; ``twins``, ``suspects`` and ``sequence`` (a recurrent cell in four ways),
-``large``; ``recurrent`` (what cells and networks claim); ``reference``, ``plain_ppo`` and
-``behaviour`` (agents beside plain ones); ``registry`` and ``catalogue`` (what is checked),
-``command``, ``figures``.
+Read in this order: ``differences``, ``inputs`` and ``report``; ``check``, ``loss`` and
+``compare`` (one function), ``hints``; ``twins``, ``suspects`` and ``sequence`` (a recurrent
+cell in four ways), ``large``; ``recurrent`` (what cells and networks claim); ``reference``,
+``plain_ppo`` and ``behaviour`` (agents beside plain ones); ``registry`` and ``catalogue``
+(what is checked), ``command``, ``figures``.
 """
 
 from .check import Problem, check, check_problem

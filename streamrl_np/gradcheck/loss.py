@@ -148,14 +148,24 @@ class Loss:
             return found
         doubt = max(best.uncertainty, np.ptp([answer.value for answer in answers]))
         if abs(best.value - claim) > allowed + 3 * doubt:
-            doubt = max(doubt, self.lost / best.step)
+            doubt = max(doubt, self.lost / best.step, hidden(best, seen, rough, claim))
             if np.isfinite(found.uncertainty):
                 doubt = max(doubt, abs(best.value - found.value))
-            if any(e.step > best.step and abs(e.value - claim) <= 3 * e.uncertainty for e in seen):
-                doubt = max([doubt, *(r / h for h, r in rough if h >= best.step)])
         if doubt > abs(best.value) and np.isfinite(found.uncertainty):
             best = found  # the new answer says nothing but how much is in doubt
         return best._replace(uncertainty=np.asarray(doubt))
+
+
+def hidden(best, seen, rough, claim):
+    """Bound the slope of what stands still on the fine grids, if larger steps bear a claim out.
+
+    What rounds in grains stands still on a grid that is finer than they are, and moves on wider
+    ones: there its roughness over the width is no less than its slope.
+    """
+    larger = [e for e in seen if e.step > best.step]
+    if not any(abs(e.value - claim) <= 3 * e.uncertainty for e in larger):
+        return 0.0
+    return max((r / h for h, r in rough if h >= best.step), default=0.0)
 
 
 def wide(y):
