@@ -373,6 +373,7 @@ def bench_experiment(args, repeats):
     from .experiments import bench, configs
 
     settings = settings_of(args) | ({"run.dtype": args.dtype} if args.dtype else {})
+    configs.require_name(args.experiment, settings)
     experiment = configs.build(args.experiment, settings)
     result = bench.measure_experiment(experiment, repeats)
     print(f"{args.experiment}, {result['steps']} steps, {experiment.run.dtype}")

@@ -36,33 +36,33 @@ A2 = {
     ),
     "merged_flags": (
         ("td_error", "(not terminated)", "(not (terminated or truncated))"),
-        "td_error",
+        "td_error td_lambda",
         "td_error with terminated = False, truncated = True is",
     ),
     "tilde": (("td_error", "(not terminated)", "(~terminated)"), "td_error", "write `not`"),
     "sign_of_the_error": (
         ("td_error", "reward + gamma * (not terminated) * v_next - v", "v - reward - gamma*v_next"),
-        "td_error",
+        "td_error td_lambda",
         "truncated = False: these are the numbers of a known mistake: the sign",
     ),
     "a_new_trace": (
         ("accumulate", "z *= decay\n    z += gradient", "z = decay * z + gradient\n    return z"),
-        "accumulate agent",
+        "accumulate td_lambda agent",
         "accumulate leaves z as it was: change it in place",
     ),
     "no_decay": (
         ("accumulate", "z *= decay", "pass"),
-        "accumulate agent",
+        "accumulate td_lambda agent",
         "z does not decay",
     ),
     "another_norm": (
         ("obgd_step", "np.abs(z).sum()", "np.linalg.norm(z)"),
-        "obgd_step agent",
+        "obgd_step td_lambda agent",
         "‖z‖₁ is the sum of |zᵢ|, not √Σ zᵢ²",
     ),
     "downhill": (
         ("obgd_step", "w += step", "w -= step"),
-        "obgd_step agent",
+        "obgd_step td_lambda agent",
         "this goes down where it must go up",
     ),
     "nothing_returned": (
@@ -507,6 +507,11 @@ def obgd_step(w, z, delta, alpha, kappa):
     w += alpha * delta * z
     return alpha
 """
+NOT_IN_PLACE = """
+def accumulate(z, gradient, decay):
+    z = decay * z + gradient
+    return z
+"""
 LEARN = """
 def td_lambda(w, xs, rewards, following, terminated, truncated, gamma, lam, alpha, kappa):
     w, z = w.copy(), np.zeros_like(w)
@@ -566,6 +571,7 @@ def log_prob_gradient(logits, action):
     "name, task, source, words",
     [
         ("a2", "obgd_step", NO_BOUND, "a known mistake: this is α alone: where is the bound?"),
+        ("a2", "td_lambda", NOT_IN_PLACE, "do accumulate and obgd_step change"),
         ("a2", "td_lambda", LEARN.replace(TRACE + STEP, STEP + TRACE), "has not moved: is every"),
         (
             "a2",

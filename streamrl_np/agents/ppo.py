@@ -206,10 +206,11 @@ class PPO:
         if not math.isfinite(reward):
             require_finite("the reward", float(reward))
         self.policy.require(action)
+        log_prob, value = acted(self.drawn)
+        self.drawn = None
         data, t = self.rollout, int(self.rollout.count[0])
         data.observations[t], data.actions[t], data.rewards[t] = observation, action, reward
-        data.log_probs[t], data.values[t] = acted(self.drawn)
-        self.drawn = None
+        data.log_probs[t], data.values[t] = log_prob, value
         data.starts[t], data.ends[t] = self.first[0], terminated or truncated
         if t and not data.starts[t]:
             data.next_values[t - 1] = data.values[t]  # the episode went on to here

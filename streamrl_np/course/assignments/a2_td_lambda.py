@@ -164,15 +164,17 @@ def td_lambda(ask, rng, c):
             break
     for t in (0, 1, 3, 4, 5, 6, 7):
         stream = tuple(column[: t + 1] for column in whole)
-        got = ask("td_lambda", floor, start, *stream, *numbers)
+        got = ask("plain", "td_lambda", start, *stream, *numbers)
         right = learn(start, stream, numbers, floor)
         suspects = {
             words: learn(start, stream, numbers, floor, slip) for words, slip in SLIPS.items()
         }
         where = f"td_lambda after {t + 1} transition{'s' if t else ''}{NOTES.get(t, '')}: w"
         if isinstance(got, np.ndarray) and np.array_equal(got, start):
-            words = "has not moved: is every transition used, and does the trace take the gradient"
-            return [f"{where} {words} before the step?"]
+            return [
+                f"{where} has not moved: is every transition used, does the trace take the gradient"
+                " before the step, and do accumulate and obgd_step change their arrays in place?"
+            ]
         lines = judge.values(where, got, right, suspects=suspects)
         if lines:
             return lines

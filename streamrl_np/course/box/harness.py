@@ -215,26 +215,6 @@ def rtu_network(student, seed, xs, g):
 
 
 @harness
-def td_lambda(student, floor, *args):
-    """Ask for TD(λ), with error, trace and step given, so that it is looked at alone."""
-
-    def td_error(reward, gamma, terminated, truncated, v, v_next):
-        return reward + (0.0 if terminated else gamma * v_next) - v
-
-    def accumulate(z, gradient, decay):
-        z[:] = decay * z + gradient
-
-    def obgd_step(w, z, delta, alpha, kappa):
-        step = alpha / max(1.0, alpha * kappa * max(abs(delta), floor) * np.abs(z).sum())
-        w[:] = w + step * delta * z
-        return step
-
-    given = {"td_error": td_error, "accumulate": accumulate, "obgd_step": obgd_step}
-    with student.standing_in(**given):
-        return student.pure("td_lambda", *args)
-
-
-@harness
 def td_agent(student, seed, xs, rewards, ends):
     """Give a library TD agent's parameters after some transitions, on the student's functions."""
     from ... import optimizers
