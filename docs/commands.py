@@ -5,6 +5,8 @@ OURS = {  # python -m streamrl_np …, one a line
     "memory-chain": "study memory-chain",
     "memory-chain-500k": "study memory-chain-500k",
     "memory-chain-entropy": "study memory-chain-entropy",
+    "memory-chain-slow-actor": "study memory-chain-slow-actor",
+    "memory-chain-adaptive": "study memory-chain-adaptive",
     "distractors": "study distractors",
     "distractors-32": "study distractors-32",
     "flagged-recall": "study flagged-recall",

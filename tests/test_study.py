@@ -55,20 +55,28 @@ def test_the_grid_of_the_contrast():
     assert (env.length, env.distractors, drawn.units, drawn.max_phase) == (32, 16, 32, 0.3)
 
 
-def test_the_gated_cells_get_ten_times_the_entropy_bonus():
-    cells = study.STUDIES["memory-chain-entropy"].cells()
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("memory-chain-entropy", {"entropy": 0.1}),
+        ("memory-chain-slow-actor", {"kappa_policy": 20.0}),
+        (
+            "memory-chain-adaptive",
+            {"optimizer": "adaptive_obgd", "kappa_policy": 0.3, "kappa_value": 0.2},
+        ),
+    ],
+)
+def test_the_gated_cells_get_what_keeps_an_actor_open_and_differ_in_nothing_else(name, changes):
+    cells = study.STUDIES[name].cells()
     assert {(c.method, c.ring, c.length) for c in cells} == {
-        (method, ring, length)
+        (method, ring, 16)
         for method in ("GRU TBPTT(1)", "minGRU RTRL")
         for ring in ("published", "long")
-        for length in (16, 32)
     }
-    plain, more = (
-        study.job(name, cells[0], 0).experiment for name in ("memory-chain", "memory-chain-entropy")
-    )
-    assert (plain.agent.entropy, more.agent.entropy) == (0.01, 0.1)
-    agent = dataclasses.replace(more.agent, entropy=0.01)
-    assert dataclasses.replace(more, agent=agent) == plain
+    plain, other = (study.job(study_, cells[0], 0).experiment for study_ in ("memory-chain", name))
+    assert plain.agent.kappa_policy == 2.0
+    agent = dataclasses.replace(plain.agent, **changes)
+    assert dataclasses.replace(plain, agent=agent) == other
 
 
 def test_seeds_already_known_are_not_run_again_and_close_cells_get_ten():
@@ -222,8 +230,7 @@ def test_the_command(tmp_path, capsys):
     assert cli.main([*arguments, "--draw"]) == 0
     assert "1/1<br>0.21–1.00<br>+0.90" in (tmp_path / "table.md").read_text()
     assert cli.main(["study", "zebra"]) == 2
-    known = "memory-chain, memory-chain-500k, memory-chain-entropy, distractors, distractors-32, "
-    known += "flagged-recall"
+    known = ", ".join(study.STUDIES)
     assert f"study must be one of {known}" in capsys.readouterr().err
     for wrong, words in (
         (["--only", "("], "must be a regular expression, got"),

@@ -11,8 +11,8 @@ def add_parsers(commands):
     """Add the commands to the command line's parser."""
     study = commands.add_parser("study", help="make, go on with and draw a grid of runs")
     names = (
-        "memory-chain, memory-chain-500k, memory-chain-entropy, distractors, distractors-32 or"
-        " flagged-recall"
+        "memory-chain, memory-chain-500k, memory-chain-entropy, memory-chain-slow-actor,"
+        " memory-chain-adaptive, distractors, distractors-32 or flagged-recall"
     )
     study.add_argument("name", metavar="NAME", help=names)
     study.add_argument("--workers", type=int, metavar="N", help="processes, one a core (1)")

@@ -99,10 +99,9 @@ def contrast_cells():
 def gated_cells():
     """List gated cells where they fail with stream AC(λ): their actor makes up its mind early."""
     return [
-        Cell("actor-critic", method, 0.8, ring, length)
+        Cell("actor-critic", method, 0.8, ring, 16)
         for method in ("minGRU RTRL", "GRU TBPTT(1)")
         for ring in rings(method)
-        for length in (16, 32)
     ]
 
 
@@ -141,6 +140,23 @@ STUDIES = {
         {"agent.discount": 0.999, "agent.entropy": 0.1},
         steps=300_000,
     ),
+    "memory-chain-slow-actor": Study(  # an actor that moves ten times less
+        gated_cells,
+        "memory-chain",
+        {"agent.discount": 0.999, "agent.kappa_policy": 20.0},
+        steps=300_000,
+    ),
+    "memory-chain-adaptive": Study(  # a step size for each parameter
+        gated_cells,
+        "memory-chain",
+        {
+            "agent.discount": 0.999,
+            "agent.optimizer": "adaptive_obgd",
+            "agent.kappa_policy": 0.3,
+            "agent.kappa_value": 0.2,
+        },
+        steps=300_000,
+    ),
     "distractors": Study(
         partial(storing_cells, length=16, units=8),
         "memory-chain",
@@ -170,7 +186,8 @@ def most_steps(study, cell):
 def job(study, cell, seed):
     """Make the run of one seed of a cell."""
     name, mode = METHODS[cell.method]
-    settings = {
+    settings = {"agent.kappa_policy": 2.0} if cell.agent == "actor-critic" else {}
+    settings |= {
         **STUDIES[study].settings,
         "env.length": cell.length,
         "agent.name": cell.agent,
@@ -183,8 +200,6 @@ def job(study, cell, seed):
         "run.stop_return": STOP,
         "run.seed": seed,
     }
-    if cell.agent == "actor-critic":
-        settings["agent.kappa_policy"] = 2.0
     preset = STUDIES[study].preset
     experiment = configs.build(preset, {key: str(value) for key, value in settings.items()})
     return sweep.Job(job_name(cell, seed), experiment, preset)
