@@ -27,4 +27,7 @@ COMMANDS = {
     name: [f"python -m streamrl_np {line}" for line in lines.splitlines()]
     for name, lines in OURS.items()
 }
-COMMANDS["ppo"].append("python docs/results/ppo/run_sb3.py sweeps/ppo  # the arms of SB3")
+COMMANDS["ppo"] += [  # the arms of Stable-Baselines3
+    "python docs/results/ppo/run_sb3.py sweeps/ppo --only 'SB3-PPO|Repeat'",
+    "python docs/results/ppo/run_sb3.py sweeps/ppo --only 'Cart.*Recurrent' --seeds 0",
+]

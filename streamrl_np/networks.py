@@ -203,7 +203,8 @@ class Network:
         Returns
         -------
         dict of ndarray
-            ``h`` and the sensitivities, with a leading axis of length T // every.
+            ``h``, if the cell has one, and in mode "rtrl" the sensitivities, with a leading
+            axis of length T // every.
         """
         u, _ = dense(x, self.p.encoder)
         mode, kept = "frozen", ("h",)
@@ -222,9 +223,10 @@ class Network:
         return memory
 
     def acting_twin(self):
-        """Make a network with the same parameters and a state of its own, in mode "frozen"."""
+        """Make a network with the same parameters and an h of its own, in mode "frozen"."""
         twin = copy.copy(self)
-        twin.mode, twin.state = "frozen", self.state.like()
+        layout = {name: shape for name, shape in self.state.layout.items() if name == "h"}
+        twin.mode, twin.state = "frozen", Views(layout, self.state.flat.dtype)
         return twin
 
     def reset(self):

@@ -21,7 +21,7 @@ LOG_2PI = float(np.log(2.0 * np.pi))
 
 def require_action(action, count):
     """Raise SettingError unless ``action`` is one of ``count`` choices."""
-    if not 0 <= action < count:
+    if not isinstance(action, numbers.Integral) or not 0 <= action < count:
         raise SettingError(f"action must be one of 0 to {count - 1}, got {action!r}")
 
 

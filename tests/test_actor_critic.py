@@ -250,6 +250,7 @@ def test_an_action_that_there_is_not_is_refused(kind):
     for policy, action, words in (
         (Categorical(2), 2, "action must be one of 0 to 1, got 2"),
         (Categorical(2), -1, "action must be one of 0 to 1, got -1"),
+        (Categorical(2), 0.5, "action must be one of 0 to 1, got 0.5"),
         (Gaussian(2), np.ones(3), r"action must have shape \(2,\), got \(3,\)"),
     ):
         agent = kind(3, policy, rng)

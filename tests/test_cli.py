@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamrl_np import cli, extras, networks
-from streamrl_np.experiments import grids
+from streamrl_np.experiments import configs, grids, runner
 
 RUN = ["run", "memory-chain", "--quiet", "--steps", "300"]
 SMALL = ["cell.units=8", "network.width=8", "env.length=4"]
@@ -130,6 +130,12 @@ def test_what_is_measured_has_the_precision_that_was_asked_for(capsys):
     assert "10 steps, float64" in capsys.readouterr().out
     assert cli.main(arguments) == 0
     assert "10 steps, float32" in capsys.readouterr().out
+
+
+def test_a_name_with_dollars_is_no_mathematics(tmp_path):
+    experiment = configs.build("memory-chain", {"env.length": "4", "run.steps": "100"})
+    runner.execute(runner.begin(experiment, tmp_path / "run", r"what $\frac$ it costs"), quiet=True)
+    assert cli.main(["show", str(tmp_path / "run")]) == 0
 
 
 def test_a_run_that_cannot_be_drawn_is_shown(tmp_path, capsys, monkeypatch):

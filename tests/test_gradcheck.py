@@ -618,8 +618,13 @@ def test_the_page_shows_what_the_command_prints_of_a_slip(capsys, tmp_path):
     printed = capsys.readouterr().out
     blocks = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
     for block in blocks[2:4]:
-        assert block in printed
+        assert without_rounding(block) in without_rounding(printed)
     assert "gradcheck --module mine.py:cells.rtu.immediate_jacobian\n" in blocks[1]
+
+
+def without_rounding(text):
+    """Blot out errors of the size of rounding: another processor rounds otherwise."""
+    return re.sub(r"\d\.\de-1\d", "rounding", text)
 
 
 def look(p, state, x):

@@ -16,6 +16,7 @@ import importlib.util
 import itertools
 import math
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,16 @@ def test_text_and_notebook_are_one(text):
         f"run: python notebooks/build.py {text.stem}"
     )
     assert text.with_suffix(".ipynb").stat().st_size < 1024**2
+
+
+def test_the_notebooks_name_the_commands_that_made_the_results():
+    commands = runpy.run_path(str(NOTEBOOKS.parent / "docs/commands.py"))["COMMANDS"]
+    cells = [cell for text in TEXTS for cell in committed(text).cells if cell.cell_type == "code"]
+    lines = [line for cell in cells for line in said(cell)]
+    made = [re.match(r"\*\*(\S+)\*\*, made by (.*):$", line) for line in lines]
+    made = {match[1]: match[2] for match in made if match}
+    assert len(made) > 5
+    assert made == {name: " and ".join(f"`{c}`" for c in commands[name]) for name in made}
 
 
 @pytest.mark.slow

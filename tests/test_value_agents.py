@@ -228,11 +228,11 @@ def test_a_broken_number_is_named(name):
 
 
 @pytest.mark.parametrize("name", ["stream-q", "qrc"])
-@pytest.mark.parametrize("action", [-1, ACTIONS])
+@pytest.mark.parametrize("action", [-1, ACTIONS, 0.5, "0", None])
 def test_an_action_that_there_is_not_is_refused(name, action):
     agent, x = make(name), np.ones(INPUTS)
     agent.act(x)
-    with pytest.raises(SettingError, match=f"action must be one of 0 to 1, got {action}"):
+    with pytest.raises(SettingError, match=f"action must be one of 0 to 1, got {action!r}"):
         agent.update(x, action, 1.0, x, False, False)
 
 

@@ -268,6 +268,7 @@ class PPO:
         self.log[:] = np.mean(logs, axis=0)
         for acting, learner in (self.acting, self.actor), (self.judging, self.critic):
             if "h" in learner.state.layout:
+                # the same but for rounding: here the encoder saw the rollout as one batch
                 acting.state.h[:] = learner.state.h
         for optimizer in self.optimizer_pi, self.optimizer_v:
             for array in optimizer.arrays().values():

@@ -36,7 +36,7 @@ class Learner(NamedTuple):
 
 
 class StreamAgent:
-    """Base of the agents.
+    """Base of the streaming agents.
 
     Parameters
     ----------

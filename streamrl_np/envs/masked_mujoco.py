@@ -17,7 +17,7 @@ gymnasium = require("gymnasium")
 
 # robot → entries of the observation that are positions; they come first
 POSITIONS = {"Ant": 13, "HalfCheetah": 8, "Hopper": 5, "Walker2d": 8}
-MASKS = {"P": "positions", "V": "velocities", "F": "everything"}
+MASKS = ("P", "V", "F")
 
 
 class Mask(gymnasium.ObservationWrapper):
@@ -82,7 +82,7 @@ class Config:
 
     name: str = setting("mujoco", "the environment", choices=("mujoco",))
     robot: str = setting("Hopper", "the robot", choices=tuple(POSITIONS))
-    mask: str = setting("P", "what it feels: positions, velocities, full", choices=tuple(MASKS))
+    mask: str = setting("P", "what it feels: positions, velocities, full", choices=MASKS)
 
     def __post_init__(self):
         check(self)

@@ -40,9 +40,9 @@ class Cost(NamedTuple):
     kilobytes: float  # parameters, gradient, state, sensitivities, and scratch that is kept
 
 
-def make_step(name, n, dtype=np.float32):
+def make_step(name, n):
     """Return a function that takes one step of a cell, and the numbers that it carries."""
-    rng = np.random.default_rng(0)
+    rng, dtype = np.random.default_rng(0), np.float32
     cell = cells.CELLS[name]
     p = Views(cell.layout(n, n), dtype)
     for key, value in cell.init(rng, n, n, cells.Config(name=name, units=n)).items():

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..files import write_csv
 from . import configs, grids, runner
-from .results import WINDOW, RunDirectoryError, read_episodes, read_json
+from .results import WINDOW, RunDirectoryError, read_episodes, read_json, read_summary
 
 POINTS = 100  # of a curve
 DRAWS = 2000  # of the bootstrap
@@ -27,6 +27,12 @@ def normalised(experiment, value):
     """Put a return on the published scale, from least (0) to greatest (1), where there is one."""
     low, high = RANGES.get(experiment, (0.0, 1.0))
     return (value - low) / (high - low)
+
+
+def returned(experiment, share):
+    """Take a number on the published scale back to a return."""
+    low, high = RANGES.get(experiment, (0.0, 1.0))
+    return low + share * (high - low)
 
 
 def iqm(values, axis=0):
@@ -180,10 +186,8 @@ def run_row(path, about):
         return None
     _, experiment = runner.read_config(path)
     finished, speed = False, float("nan")
-    if (path / "summary.json").exists():
-        summary = read_json(path / "summary.json", "complete", "episodes", "steps_per_second")
-        if summary["complete"] and len(episodes.step) != summary["episodes"]:
-            raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
+    summary = read_summary(path, episodes)
+    if summary:
         finished, speed = summary["complete"], summary["steps_per_second"] or speed
     return Row(
         about["experiment"],

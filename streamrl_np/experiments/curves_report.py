@@ -1,5 +1,6 @@
 """Figures and table of a sweep: every arm over its seeds, beside what is published."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from .curves import (
     last_fifth,
     lines_of,
     normalised,
+    returned,
     rows,
     write_rows,
 )
@@ -97,10 +99,8 @@ def draw_experiment(title, experiment, lines, path):
     if experiment in PUBLISHED:
         draw_published(axes, experiment)
     if experiment in RANGES:
-        low, high = RANGES[experiment]
-        there = lambda y: (y - low) / (high - low)  # noqa: E731
-        back = lambda y: low + y * (high - low)  # noqa: E731
-        axes.secondary_yaxis("right", functions=(there, back)).set_ylabel("normalised")
+        scale = partial(normalised, experiment), partial(returned, experiment)
+        axes.secondary_yaxis("right", functions=scale).set_ylabel("normalised")
     axes.set(title=title, xlabel="environment steps", ylabel="return")
     words = "interquartile mean (seeds)"
     counts = [len(arm.curves) for arm in lines]
@@ -117,13 +117,12 @@ def draw_experiment(title, experiment, lines, path):
 
 def draw_published(axes, experiment):
     """Draw the published numbers as marks at the right edge."""
-    low, high = RANGES.get(experiment, (0.0, 1.0))
     numbers = PUBLISHED[experiment]
     streaming = streaming_words(experiment)
     for value, marker, what in (numbers.streaming, ">", streaming), (numbers.ppo, "s", "PPO"):
         axes.plot(
             [1.0],
-            [low + value * (high - low)],
+            [returned(experiment, value)],
             marker,
             color="k",
             mfc="none",

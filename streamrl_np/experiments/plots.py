@@ -75,7 +75,7 @@ def learning_curve(episodes, title, path):
     axes.plot(episodes.step, episodes.returns, ".", ms=2, alpha=0.25, color="0.5", label="episode")
     mean = moving_average(episodes.returns)
     axes.plot(episodes.step, mean, color=COLOURS[0], label=f"mean of the last {WINDOW} episodes")
-    axes.set(title=title, xlabel="environment steps", ylabel="return")
+    axes.set(title=plain(title), xlabel="environment steps", ylabel="return")
     axes.legend(loc="center right")
     save_figure(figure, path)
 

@@ -176,6 +176,22 @@ def read_episodes(path):
     return Episodes(step.astype(int), episode.astype(int), returns, length.astype(int))
 
 
+def read_summary(path, episodes):
+    """Read a run's summary.json, or None if there is none yet.
+
+    Raises
+    ------
+    RunDirectoryError
+        If it is damaged, or says that the run is complete and ``episodes`` are not all it had.
+    """
+    if not (path / "summary.json").exists():
+        return None
+    summary = read_json(path / "summary.json", "complete", "episodes", "steps_per_second")
+    if summary["complete"] and len(episodes.step) != summary["episodes"]:
+        raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
+    return summary
+
+
 def moving_average(values, window=WINDOW):
     """Average each value with up to ``window − 1`` before it."""
     sums = np.cumsum(np.concatenate([[0.0], values]))

@@ -301,7 +301,7 @@ class Run:
         self.close()
         summary = self.summary()
         episodes = read_episodes(self.directory / "episodes.csv")
-        title = plots.plain(f"{self.name}, seed {self.experiment.run.seed}")
+        title = f"{self.name}, seed {self.experiment.run.seed}"
         plots.learning_curve(episodes, title, self.directory / "curve.png")
         write_json(self.directory / "summary.json", summary)
         return summary

@@ -183,8 +183,10 @@ class Watched:
 
     def begin(self, p):
         """Begin an episode."""
-        self.watching, self.inputs, self.last = self.wanted(), [], p.copy()
-        self.corrected = {form: Corrected(*p.B.shape, form) for form in ("diagonal", "unit")}
+        self.watching = self.wanted()
+        if self.watching:
+            self.inputs, self.last = [], p.copy()
+            self.corrected = {form: Corrected(*p.B.shape, form) for form in ("diagonal", "unit")}
 
 
 class Staleness(NamedTuple):

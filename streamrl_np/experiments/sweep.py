@@ -16,7 +16,7 @@ from ..extras import require
 from ..processes import end_with_parent
 from ..settings import SettingError
 from . import configs, runner
-from .results import RunDirectoryError, hold, make_directory, read_episodes, read_json
+from .results import RunDirectoryError, hold, make_directory, read_episodes, read_summary
 
 ATTEMPTS = 3  # for a run whose process was lost
 
@@ -60,10 +60,8 @@ def begin_or_go_on(job, path):
     if runner.read_config(path)[1] != job.experiment:
         raise RunDirectoryError(f"{path} holds a run with other settings: name another directory")
     if (path / "summary.json").exists():
-        summary = read_json(path / "summary.json", "complete", "episodes")
+        summary = read_summary(path, read_episodes(path / "episodes.csv"))
         if summary["complete"]:
-            if len(read_episodes(path / "episodes.csv").step) != summary["episodes"]:
-                raise RunDirectoryError(f"{path} has lost episodes: delete it and run it again")
             return summary
     return runner.execute(runner.resume(path), quiet=True)
 

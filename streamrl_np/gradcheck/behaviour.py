@@ -8,8 +8,6 @@ that terminates, one that is truncated, and the start of a third) beside a plain
 
 # T transitions, N parameters
 
-import dataclasses
-
 import numpy as np
 
 from .. import cells, networks, optimizers, policies
@@ -255,8 +253,9 @@ def make_q(rng):
 
 def make_qrc(rng):
     """Make QRC(λ), greedy in about half of its steps, with steps large enough to count."""
-    config = qrc.Config(discount=0.9, epsilon_start=0.5, epsilon_end=0.5, step_size=0.05)
-    config = dataclasses.replace(config, step_size_auxiliary=0.05)
+    config = qrc.Config(
+        discount=0.9, epsilon_start=0.5, epsilon_end=0.5, step_size=0.05, step_size_auxiliary=0.05
+    )
     return qrc.QRC(INPUTS, ACTIONS, rng, config, **small(), dtype=float)
 
 

@@ -99,7 +99,8 @@ def check_problem(problem, name=None, tolerance=None, entries=256, directions=4,
     name : str, optional
         What the report calls it.
     tolerance : float, optional
-        The error that fails; when not given 1e-9 for float64 and 2e-3 for float32.
+        The error that fails; when not given 1e-9 for float64, 2e-3 for float32 and
+        1e-12 for extended precision.
     entries : int
         Inputs with more elements are sampled: this many, a half the largest, a half at random.
     directions : int

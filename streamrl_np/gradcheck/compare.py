@@ -33,7 +33,7 @@ class Target:
     ----------
     at : (k,) int ndarray
         The real entries checked one by one, counted from the input's first.
-    claimed, expected, uncertainty, jump, scale, error : (k,) ndarray
+    claimed, expected, uncertainty, jump, scale : (k,) ndarray
     gradient : (N,) ndarray
         The whole claim, real and imaginary parts one after the other.
     """

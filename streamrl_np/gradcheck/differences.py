@@ -2,8 +2,8 @@
 
 A central difference with step s is off by c₂s² + c₄s⁴ + …; from four steps, each half the
 one before, Richardson's extrapolation removes the first three terms. In extended precision
-that leaves 12 to 16 digits. How far the last two extrapolations differ is the error bar;
-where it is too wide the steps shrink and all is done again.
+that leaves 12 to 16 digits. How far the best extrapolation is from the two that it was
+made of is the error bar; where it is too wide the steps shrink and all is done again.
 Numbers in brackets are equations in docs/derivations.md.
 """
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..arrays import Views, real_size
-from . import catalogue, compare, sequence
+from . import compare, registry, sequence
 from .check import STREAM, examine
 from .differences import LEVELS, extrapolate
 from .inputs import InputError, Inputs, inner, listed_outputs
@@ -191,7 +191,7 @@ def draw_all(directory, seed=0):
     """Draw every figure into a directory; yields the paths."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    checks = {check.name: check for check in catalogue.everything()}
+    checks = registry.checks()
     for name in DRAWN:
         path = directory / f"v-curve-{name.replace(', ', '-').replace('.', '-')}.png"
         draw_v_curves(v_curve(checks[name].problem(checks[name].rng(seed)), seed), name, path)

@@ -14,8 +14,8 @@ import numpy as np
 from ..agents import ppo
 from ..policies import Categorical
 from . import behaviour
-from .reference import ReferenceNetwork, complex_slopes
-from .twins import split
+from .reference import ReferenceNetwork
+from .twins import complex_slopes, split
 
 CLAIM = (
     "the gradient with advantages, targets and the policy that acted held still; the encoder's "

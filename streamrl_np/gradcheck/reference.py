@@ -12,8 +12,6 @@ import numpy as np
 from .. import layers
 from . import twins
 
-STEP = 1e-40
-
 
 def dense(p, name, x):
     """Compute linear → layer norm → leaky ReLU for numbers that may be complex."""
@@ -74,13 +72,16 @@ class ReferenceNetwork:
             The sensitivities after the step.
         """
         p = {name: a.astype(complex) for name, a in twins.split(self.p).items()}
-        columns = complex_slopes(
+        columns = twins.complex_slopes(
             lambda p: np.concatenate(self.apply(p, self.h, x)), p, self.entries
         )
-        moves = self.h + 1j * STEP * np.eye(self.h.size)
-        by_h = [np.imag(np.concatenate(self.apply(p, h, x))) / STEP for h in moves]
+        by_h = twins.complex_slopes(
+            lambda h: np.concatenate(self.apply(p, h["h"], x)),
+            {"h": self.h.astype(complex)},
+            (("h", i) for i in range(self.h.size)),
+        )
         M, direct = self.h.size, columns.T  # (M + k, N)
-        through = np.array(by_h).T.reshape(len(direct), M)  # (M + k, M)
+        through = by_h.T.reshape(len(direct), M)  # (M + k, M)
         past = self.S if self.mode == "rtrl" else np.zeros_like(self.S)
         direct[:, self.in_cell] += through @ past  # (eq. G10)
         h, output = (a.real for a in self.apply(p, self.h, x))
@@ -103,17 +104,6 @@ class ReferenceNetwork:
     def reset(self):
         """Step back to the start of an episode."""
         self.h, self.S = np.zeros_like(self.h), np.zeros_like(self.S)
-
-
-def complex_slopes(f, p, entries):
-    """Differentiate ``f(p)`` by some entries of a dict of complex arrays; a row an entry."""
-    rows = []
-    for name, index in entries:
-        held = p[name][index]
-        p[name][index] = held + 1j * STEP
-        rows.append(np.imag(f(p)) / STEP)  # (eq. G5)
-        p[name][index] = held
-    return np.array(rows)
 
 
 def bounded(z, delta, alpha, kappa):

@@ -133,7 +133,7 @@ def walk_back(s, p, before, end, gs):
     total = {name: np.zeros_like(array) for name, array in p.items()}
     gh = zero
     for t in range(end, -1, -1):
-        grads, gh, _ = twin.vjp(p, before[t], s.xs[t], gh, gs[t])  # (eq. G9)
+        grads, gh = twin.vjp(p, before[t], s.xs[t], gh, gs[t])  # (eq. G9)
         for name, array in grads.items():
             total[name] += array
         if t in s.starts or s.mode == "tbptt1":
@@ -200,22 +200,16 @@ def by_complex_step(s):
     before = twin_states(s, p)
     p = {name: array.astype(complex) for name, array in p.items()}
 
-    def losses(name, index, step):
-        """Compute every ℓ_t with one entry moved by ``step``."""
-        held = p[name][index]
-        p[name][index] += step
+    def losses(p):
+        """Compute every ℓ_t."""
         h, found = zero, []
         for t, (x, g) in enumerate(zip(s.xs, s.gs, strict=True)):
             h = zero if t in s.starts else h
             h, y = twin.step(p, before[t] if s.mode == "tbptt1" else h, x)
             found.append(g @ y)
-        p[name][index] = held
         return np.array(found)
 
-    columns = [
-        differences.complex_step(lambda step, at=at: losses(*at, step)) for at in twins.entries(s.p)
-    ]
-    return np.array(columns).T
+    return twins.complex_slopes(losses, p, twins.entries(s.p)).T
 
 
 def check_sequence(s):

@@ -6,15 +6,18 @@ from that form, for backpropagation through time. Nothing here is fast or shared
 ``cells``: that is the point.
 
 A twin's ``step(p, h, x)`` returns (h_t, y_t); its vjp takes the gradients of both and returns
-those of the parameters, of h_{t−1} and of x. Parameters are a dict of real arrays in which a
+those of the parameters and of h_{t−1}. Parameters are a dict of real arrays in which a
 complex one is two: ``B_re`` and ``B_im``.
 """
 
 # n units, d inputs
 
 import types
+from functools import partial
 
 import numpy as np
+
+from .differences import complex_step
 
 
 def split(views):
@@ -45,6 +48,19 @@ def entries(views):
         parts = (f"{name}_re", f"{name}_im") if np.iscomplexobj(array) else (name,)
         for index in np.ndindex(array.shape):
             yield from ((part, index) for part in parts)
+
+
+def complex_slopes(f, p, entries):
+    """Differentiate ``f(p)`` by some entries of a dict of complex arrays; a row an entry."""
+
+    def moved(name, index, step):
+        held = p[name][index]
+        p[name][index] = held + step
+        value = f(p)
+        p[name][index] = held
+        return value
+
+    return np.array([complex_step(partial(moved, *at)) for at in entries])
 
 
 def sigmoid(a):
@@ -80,7 +96,7 @@ def rtu_turn_vjp(p, h, x, g):
         "B_im": np.outer(gamma * gb, x),
     }
     gh = np.concatenate([r * (cos * ga + sin * gb), r * (cos * gb - sin * ga)])
-    return grads, gh, (gamma * ga) @ p["B_re"] + (gamma * gb) @ p["B_im"]
+    return grads, gh
 
 
 def rtu(p, h, x):
@@ -123,7 +139,7 @@ def mingru_vjp(p, h, x, gh, gy):
     c, slope = np.where(a >= 0, a + 0.5, s), np.where(a >= 0, 1, s * (1 - s))
     g_u, g_c = g * (c - h) * u * (1 - u), g * u * slope
     grads = {"W_u": np.outer(g_u, x), "b_u": g_u, "W_c": np.outer(g_c, x), "b_c": g_c}
-    return grads, g * (1 - u), g_u @ p["W_u"] + g_c @ p["W_c"]
+    return grads, g * (1 - u)
 
 
 def gru_gates(p, h, x):
@@ -152,8 +168,7 @@ def gru_vjp(p, h, x, gh, gy):
         "b": g_in,
         "U": g_state[:, :, None] * h,
     }
-    g_h = g * z + sum(gate @ matrix for gate, matrix in zip(g_state, U, strict=True))
-    return grads, g_h, sum(gate @ matrix for gate, matrix in zip(g_in, p["W"], strict=True))
+    return grads, g * z + sum(gate @ matrix for gate, matrix in zip(g_state, U, strict=True))
 
 
 def feedforward(p, h, x):
@@ -164,7 +179,7 @@ def feedforward(p, h, x):
 def feedforward_vjp(p, h, x, gh, gy):
     """Pull the gradient of y_t back through :func:`feedforward`."""
     g = gy * (1 - np.tanh(p["W"] @ x) ** 2)
-    return {"W": np.outer(g, x)}, gh, g @ p["W"]
+    return {"W": np.outer(g, x)}, gh
 
 
 PARTS = {"rtu": 2, "rtu_nonlinear": 2, "mingru": 1, "gru": 1, "feedforward": 0}  # numbers a unit
