@@ -56,22 +56,24 @@ def test_the_grid_of_the_contrast():
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"),
+    ("name", "lengths", "changes"),
     [
-        ("memory-chain-entropy", {"entropy": 0.1}),
-        ("memory-chain-slow-actor", {"kappa_policy": 20.0}),
+        ("memory-chain-entropy", [16], {"entropy": 0.1}),
+        ("memory-chain-slow-actor", [16], {"kappa_policy": 20.0}),
         (
             "memory-chain-adaptive",
+            [16, 32, 64],
             {"optimizer": "adaptive_obgd", "kappa_policy": 0.3, "kappa_value": 0.2},
         ),
     ],
 )
-def test_the_gated_cells_get_what_keeps_an_actor_open_and_differ_in_nothing_else(name, changes):
+def test_the_gated_cells_differ_from_those_of_the_grid_in_one_thing(name, lengths, changes):
     cells = study.STUDIES[name].cells()
     assert {(c.method, c.ring, c.length) for c in cells} == {
-        (method, ring, 16)
+        (method, ring, length)
         for method in ("GRU TBPTT(1)", "minGRU RTRL")
         for ring in ("published", "long")
+        for length in lengths
     }
     plain, other = (study.job(study_, cells[0], 0).experiment for study_ in ("memory-chain", name))
     assert plain.agent.kappa_policy == 2.0

@@ -96,12 +96,13 @@ def contrast_cells():
     return [Cell("actor-critic", method, 0.8, "published", 64) for method in methods]
 
 
-def gated_cells():
+def gated_cells(*lengths):
     """List gated cells where they fail with stream AC(λ): their actor makes up its mind early."""
     return [
-        Cell("actor-critic", method, 0.8, ring, 16)
+        Cell("actor-critic", method, 0.8, ring, length)
         for method in ("minGRU RTRL", "GRU TBPTT(1)")
         for ring in rings(method)
+        for length in lengths
     ]
 
 
@@ -135,19 +136,19 @@ STUDIES = {
         contrast_cells, "memory-chain", {"agent.discount": 0.999}, steps=500_000
     ),
     "memory-chain-entropy": Study(  # ten times the entropy bonus
-        gated_cells,
+        partial(gated_cells, 16),
         "memory-chain",
         {"agent.discount": 0.999, "agent.entropy": 0.1},
         steps=300_000,
     ),
     "memory-chain-slow-actor": Study(  # an actor that moves ten times less
-        gated_cells,
+        partial(gated_cells, 16),
         "memory-chain",
         {"agent.discount": 0.999, "agent.kappa_policy": 20.0},
         steps=300_000,
     ),
     "memory-chain-adaptive": Study(  # a step size for each parameter
-        gated_cells,
+        partial(gated_cells, 16, 32, 64),
         "memory-chain",
         {
             "agent.discount": 0.999,
