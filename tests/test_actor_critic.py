@@ -289,3 +289,12 @@ def test_what_an_update_says_is_what_it_did():
             step_size = 1 / max(1, kappa * delta * norm)
             assert getattr(update, f"step_size_{name}") == pytest.approx(step_size)
         assert update.entropy == pytest.approx(-(pi * np.log(pi)).sum())
+
+
+def test_everything_stays_float64_too():
+    cell, config = cells.Config(units=6), actor_critic.Config(optimizer="adaptive_obgd")
+    rng = np.random.default_rng(0)
+    agent = actor_critic.ActorCritic(
+        3, Categorical(2), rng, config, networks.Config(width=5), cell, np.float64
+    )
+    assert {a.dtype for a in agent.arrays().values()} == {np.dtype("f8"), np.dtype("i8")}

@@ -223,3 +223,26 @@ def test_first_weights_are_of_the_size_that_keeps_variances(name):
             assert abs(part.std() * np.sqrt(d) - 1) < 0.03 and abs(part.mean()) < 0.01
     if name == "gru":
         assert np.allclose(p["U"] @ p["U"].swapaxes(1, 2), np.eye(n), atol=1e-10)
+
+
+def test_phases_go_as_far_as_they_are_told():
+    p = rtu.init(np.random.default_rng(0), 1000, 1, cells.Config(units=1000, max_phase=0.3))
+    theta = np.exp(p["theta_log"])
+    assert theta.min() > 0 and theta.max() == pytest.approx(0.3, rel=0.01)
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "feedforward"])
+def test_the_whole_ring_is_uniform_by_area(name):
+    """By radius it would have a mean square of a third."""
+    config, cell = cells.Config(name=name, units=4000, r_min=0.0, r_max=1.0), CELLS[name]
+    if name == "gru":  # its U is dense
+        config = cells.Config(name=name, units=400, r_min=0.0, r_max=1.0)
+    p = Views(cell.layout(config.units, 1))
+    for key, value in cell.init(np.random.default_rng(0), config.units, 1, config).items():
+        setattr(p, key, value)
+    assert (cell.retention(p) ** 2).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_memory_nothing_is_retained():
+    p = Views(CELLS["feedforward"].layout(5, 3))
+    assert CELLS["feedforward"].retention(p).tolist() == [0.0] * 5

@@ -5,9 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from streamrl_np import cells
-from streamrl_np.agents import actor_critic
-from streamrl_np.experiments import configs, runner
+from streamrl_np import cells, layers, networks
+from streamrl_np.agents import actor_critic, ppo, qrc, stream_q, td
+from streamrl_np.cells import rtu
+from streamrl_np.experiments import bench, configs, runner
 from streamrl_np.networks import Network
 from streamrl_np.settings import SettingError
 
@@ -125,3 +126,53 @@ def test_settings_follow_the_task_that_is_asked_for():
         ("popgym/RepeatFirstEasy", {"env.task": "ConcentrationEasy"}, "popgym/ConcentrationEasy"),
     ):
         assert configs.build(name, other) == configs.build(same)
+
+
+def test_the_defaults_are_those_that_the_pages_list():
+    """docs/details.md; a changed default would make other runs under the same fingerprint."""
+    assert (layers.LAYER_NORM_EPS, layers.LEAK) == (1e-5, 0.01)
+    network, cell = networks.Config(), cells.Config()
+    assert (network.width, network.blocks, network.sparsity) == (64, 1, 0.9)
+    assert (cell.units, cell.r_min, cell.r_max, cell.max_phase) == (192, 0.9, 1.0, 6.28)
+    for agent in actor_critic, stream_q, td:
+        c = agent.Config()
+        assert (c.discount, c.trace_decay, c.step_size, c.optimizer) == (0.99, 0.8, 1.0, "obgd")
+    c = actor_critic.Config()
+    assert (c.kappa_policy, c.kappa_value, c.entropy) == (3.0, 2.0, 0.01)
+    c = qrc.Config()
+    assert (c.discount, c.trace_decay, c.beta, c.optimizer) == (0.99, 0.95, 1.0, "sgd")
+    assert (c.step_size, c.step_size_auxiliary) == (1e-4, 1e-5)
+    for c in qrc.Config(), stream_q.Config():
+        assert (c.epsilon_start, c.epsilon_end, c.epsilon_steps) == (1.0, 0.01, 50_000)
+    c = ppo.Config()
+    assert (c.rollout, c.segment, c.minibatches, c.epochs) == (2048, 16, 32, 4)
+    assert (c.discount, c.advantage_decay, c.clip, c.value_clip) == (0.99, 0.95, 0.2, 0.2)
+    assert (c.step_size, c.max_norm, c.entropy) == (3e-4, 0.5, 0.0)
+
+
+def test_whole_rollouts_are_timed():
+    settings = {**SMALL, **SMALL_PPO, "agent.name": "ppo"}
+    found = bench.measure_experiment(configs.build("k-memory-chain", settings), 70)
+    assert found["steps"] == 128
+
+
+def test_the_parts_of_a_step_are_no_more_than_the_whole():
+    settings = {"cell.units": "4", "network.width": "6"}
+    found = bench.measure_experiment(configs.build("k-memory-chain", settings), 50)
+    parts = sum(found[name] for name in ("environment", "normalisation", "agent"))
+    assert 0 < parts <= found["whole"] and found["agent_ratio"] >= 1
+
+
+def test_presets_are_as_the_pages_say():
+    agent = configs.build("k-memory-chain").agent
+    assert (agent.discount, agent.trace_decay) == (0.5, 0.0)
+    agent = configs.build("trace-conditioning").agent
+    assert (agent.discount, agent.trace_decay) == (0.9, 0.9)
+    assert configs.build("memory-chain").agent.kappa_policy == 2.0
+    for name, key in (
+        ("memory-chain", "length"),
+        ("k-memory-chain", "delay"),
+        ("flagged-recall", "length"),
+        ("trace-conditioning", "interval"),
+    ):
+        assert configs.build(name, {f"env.{key}": "48"}).cell.r_min == rtu.ring(48), name

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 
 from streamrl_np import cli
@@ -44,3 +45,8 @@ def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch)
     assert len((tmp_path / "cost.csv").read_text().splitlines()) == 1 + 4 * 2
     assert "GRU, dense RTRL" in capsys.readouterr().out
     assert cli.main(["cost", "--repeats", "1"]) == 2
+
+
+def test_only_the_widest_count():
+    x = np.array([1.0, 2, 4, 8, 16, 32, 64, 128])
+    assert cost.exponent(x, np.maximum(x, 8) ** 2) == pytest.approx(2)

@@ -1,12 +1,14 @@
 """The credit measurement against differences that move the parameters of one step alone."""
 
+import types
+
 import numpy as np
 import pytest
 from differences import assert_close, derivative
 
 from streamrl_np import cells, cli, networks
 from streamrl_np.arrays import Views
-from streamrl_np.experiments import credit, sweep
+from streamrl_np.experiments import configs, credit, sweep
 
 T, DECAY = 5, 0.7
 
@@ -116,3 +118,32 @@ def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(credit, "study", lambda *options: pytest.fail("too late"))
     assert cli.main([*arguments, "--out", str(tmp_path / "file")]) == 2
     assert cli.main(["credit", "--length", "8", "--steps", "8"]) == 2
+
+
+def test_a_recorded_episode_begins_from_nothing():
+    experiment = configs.build("memory-chain", {"env.length": "3"})
+    observe, _ = experiment.make_normalizers(3)
+    log = []
+    agent = types.SimpleNamespace(
+        reset=lambda: log.append("reset"), act=lambda x: log.append(0) or 0
+    )
+    found = credit.record(experiment.make_env(), agent, observe, 0, 2)
+    assert log == ["reset", 0, 0, 0, 0] * 2 and [x.shape for x in found] == [(4, 3)] * 2
+
+
+def test_a_recorded_episode_teaches_nothing():
+    experiment = configs.build("memory-chain", {"env.length": "3"})
+    observe, _ = experiment.make_normalizers(3)
+    agent = types.SimpleNamespace(reset=lambda: None, act=lambda x: 0)
+    credit.record(experiment.make_env(), agent, observe, 0, 2)
+    assert float(observe.moments.count) == 0
+
+
+def test_a_rate_is_that_of_the_older_half():
+    weights = np.append(0.5 ** np.arange(10), 0.5**9 * 0.9 ** np.arange(1, 11))
+    assert credit.rate(weights) == pytest.approx(0.9)
+
+
+def test_the_decay_is_discount_times_trace_decay(tmp_path):
+    measured = credit.study("tbptt1", 8, 100, 1, tmp_path, units=6, width=6)
+    assert measured.decay == pytest.approx(0.999 * 0.8, rel=1e-12)

@@ -1,4 +1,5 @@
 import ast
+import dataclasses
 import inspect
 import json
 import re
@@ -1083,3 +1084,30 @@ def test_a_module_may_hold_dataclasses_and_may_not_exit(capsys, tmp_path):
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     assert run("--module", f"{tmp_path}/exits.py:leaky_relu_vjp") == 2
     assert "stops with SystemExit: 3" in capsys.readouterr().err
+
+
+def test_an_entry_a_hundredth_of_the_largest_is_held_to_its_own_digits():
+    x, off = np.array([1.0, 0.005]), np.array([0.0, 5e-9])
+    report = gradcheck.check(lambda x: x @ x, lambda x: 2 * x * (1 + off), x, "gradient")
+    assert report.verdict == "fail" and report.worst.name == "x[1]"
+
+
+def test_half_of_the_sampled_are_drawn_from_the_rest():
+    at = compare.choose(np.arange(100.0), 10, np.random.default_rng(0))
+    assert len(set(at)) == 10 and list(at[5:]) == [95, 96, 97, 98, 99] and at[4] < 95
+
+
+def test_what_fails_in_float32_fails():
+    x = np.random.default_rng(0).normal(size=4)
+
+    def vjp(g, x):
+        return g * np.cos(x) + 0.01 * (x.dtype == np.float32) * g
+
+    report = gradcheck.check(np.sin, vjp, x)
+    single = large.single_precision(gradcheck.Problem(np.sin, vjp, x), np.random.default_rng(0))
+    assert report.ok and not dataclasses.replace(report, single=single).ok
+
+
+def test_another_seed_is_another_draw():
+    check = registry.checks()["layers.tanh"]
+    assert check.rng(0).random() == check.rng(0).random() != check.rng(1).random()

@@ -489,3 +489,13 @@ def test_the_scales_on_which_returns_are_compared():
     draws = np.random.default_rng(0).integers(9, size=(curves.DRAWS, 9))
     expected = np.percentile(curves.iqm(values[draws], axis=1), [2.5, 97.5])
     assert np.allclose(curves.interval(values, np.random.default_rng(0)), expected)
+
+
+def test_every_arm_gets_its_first_seed_before_any_gets_its_second():
+    jobs = grids.jobs(grids.find("ring-16"), [3, 5])
+    assert [job.experiment.run.seed for job in jobs] == [3, 3, 3, 5, 5, 5]
+
+
+def test_what_is_asked_for_goes_before_what_an_arm_has():
+    jobs = grids.jobs(grids.find("ppo"), [0], {"run.steps": "64000"})
+    assert {job.experiment.run.steps for job in jobs} == {64_000}

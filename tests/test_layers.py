@@ -100,3 +100,14 @@ def test_sparse_weights_are_uniform():
     W = layers.sparse_init(np.random.default_rng(0), 400, 100)
     w = 10 * W[W != 0]
     assert np.abs(w).max() > 0.99 and abs(w.mean()) < 0.05 and abs(w.std() - 3**-0.5) < 0.03
+
+
+def test_a_share_of_zeros_is_not_rounded_up_by_a_last_digit():
+    assert 0.07 * 100 > 7
+    W = layers.sparse_init(np.random.default_rng(0), 50, 100, 0.07)
+    assert ((W == 0).sum(1) == 7).all()
+
+
+def test_every_row_keeps_inputs_of_its_own():
+    W = layers.sparse_init(np.random.default_rng(0), 200, 40)
+    assert (W != 0).any(0).all(), "no input is one that no row looks at"

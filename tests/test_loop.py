@@ -83,3 +83,8 @@ def test_every_episode_has_a_seed_of_its_own():
         next(life)
     assert env.seeds == [loop.episode_seed(5, episode) for episode in (3, 4, 5)]
     assert len({loop.episode_seed(seed, e) for seed in range(20) for e in range(20)}) == 400
+
+
+def test_an_episodes_seed_is_hashed_from_the_runs_and_its_number():
+    expected = int(np.random.SeedSequence([5, 3]).generate_state(1)[0])
+    assert loop.episode_seed(5, 3) == expected != loop.episode_seed(3, 5)

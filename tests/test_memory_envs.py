@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from streamrl_np.envs import flagged_recall, k_memory_chain, trace_conditioning
+from streamrl_np.envs import flagged_recall, k_memory_chain, memory_chain, trace_conditioning
 from streamrl_np.experiments import configs, loop
 from streamrl_np.settings import SettingError
 
@@ -127,3 +127,49 @@ def return_error(cell, steps=12_000, measured=3_000):
 def test_td_with_a_memory_foresees_the_stimulus_and_without_one_it_cannot():
     assert return_error("rtu") < 0.4
     assert return_error("feedforward") > 0.9
+
+
+def test_k_memory_chain_says_what_it_shows():
+    env = k_memory_chain.KMemoryChain(delay=3)
+    observation, _ = env.reset(seed=0)
+    for _ in range(12):
+        assert env.render() == f"{int(observation[1]):+d}"
+        observation = env.step(0)[0]
+
+
+def test_flagged_recall_says_what_it_shows():
+    env = flagged_recall.FlaggedRecall(4)
+    observation, _ = env.reset(seed=0)
+    for _ in range(4):
+        flag = " flagged" if observation[2] else ""
+        assert env.render() == f"{int(observation[3]):+d}{flag}"
+        observation = env.step(0)[0]
+    assert env.render() == "which was flagged?"
+
+
+def test_memory_chain_says_what_it_shows():
+    env = memory_chain.MemoryChain(length=3)
+    observation, _ = env.reset(seed=0)
+    said = [env.render()]
+    for _ in range(3):
+        env.step(0)
+        said.append(env.render())
+    assert said == [f"cue {int(observation[2]):+d}", "2 to go", "1 to go", "bit 0?"]
+
+
+def test_the_index_of_the_bit_that_is_asked_for_lies_in_the_space():
+    env = memory_chain.MemoryChain(length=1, bits=5)
+    for seed in range(20):
+        env.reset(seed=seed)
+        assert env.observation_space.contains(env.step(0)[0])
+
+
+def test_trace_conditioning_says_what_it_shows():
+    env = trace_conditioning.TraceConditioning(interval=7, trials=1)
+    env.reset(seed=0)
+    truncated, said = False, {env.render()}
+    while not truncated:
+        observation, _, _, truncated, _ = env.step(0)
+        assert env.render() == {(0, 0): "nothing", (1, 0): "CS", (0, 1): "US"}[tuple(observation)]
+        said.add(env.render())
+    assert len(said) == 3

@@ -106,3 +106,11 @@ def test_everything_stays_float32(name, mode):
     output, cache = net.forward(rng.normal(size=INPUTS).astype("f4"))
     gx = net.vjp(cache, np.ones(OUTPUTS, "f4"))
     assert output.dtype == gx.dtype == "f4"
+
+
+@pytest.mark.parametrize("sparsity, zeros", [(0.0, 0), (0.5, 20), (0.9, 36)])
+def test_the_first_weights_have_the_zeros_that_the_setting_says(sparsity, zeros):
+    config, rng = networks.Config(width=40, sparsity=sparsity), np.random.default_rng(0)
+    net = networks.Network(40, 2, config, cells.Config(units=20), rng)
+    for name in "encoder", "block0", "head":
+        assert ((net.p[name].W == 0).sum(1) == zeros).all()

@@ -57,3 +57,9 @@ def test_epsilon_stands_under_the_root():
         normed = observe(np.array([x]))
     variance = np.var([0.0, 1e-4, 2e-4], ddof=1)
     assert normed[0] == pytest.approx(1e-4 / np.sqrt(variance + normalize.EPS))
+
+
+def test_switched_off_the_precision_is_the_agents_all_the_same():
+    for dtype in "f4", "f8":
+        observe = ObservationNormalizer(1, enabled=False, dtype=np.dtype(dtype))
+        assert observe(np.array([3.0])).dtype == observe(np.array([3.0], "f4")).dtype == dtype

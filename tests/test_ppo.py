@@ -349,3 +349,21 @@ def test_adams_means_do_not_become_denormal():
     agent.step_minibatch = lambda *arguments: ppo.Update(*[0.0] * 6)
     fill(agent, 1.0)
     assert not agent.optimizer_pi.v.any() and not agent.optimizer_v.m.any()
+
+
+def test_values_are_clipped_to_something_or_not_at_all():
+    with pytest.raises(SettingError, match=r"value_clip must be a number or none above 0, got 0"):
+        ppo.Config(value_clip=0.0)
+
+
+def test_a_gradient_shorter_than_the_longest_stays_as_it_is():
+    config = ppo.Config(rollout=8, segment=2, minibatches=2, epochs=1, max_norm=1e6)
+    network, cell = networks.Config(width=3, sparsity=0.0), cells.Config(units=2)
+    agent = ppo.PPO(2, Categorical(2), np.random.default_rng(0), config, network, cell)
+    taken, x = [], np.ones(2, "f4")
+    for optimizer in agent.optimizer_pi, agent.optimizer_v:
+        optimizer.step = lambda w, gradient: taken.append(float(gradient @ gradient))
+    for _ in range(8):
+        agent.update(x, agent.act(x), 1.0, x, False, False)
+    norms = np.sqrt(np.reshape(taken, (2, 2)).sum(1))
+    assert norms.mean() == pytest.approx(agent.log[-1]) and norms.max() < 1e3

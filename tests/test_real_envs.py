@@ -130,11 +130,6 @@ def test_an_environment_of_another_form_is_told_which_it_should_have():
         env.reset(seed=0)
 
 
-def test_large_whole_numbers_keep_their_digits():
-    space = spaces.Box(0, 2**40, (1,), np.int64)
-    assert first_of(space, np.array([2**30 + 1])) == [2**30 + 1]
-
-
 def test_ten_thousand_combinations_are_not_too_many():
     assert flat.Flat(Spaces(BOX, spaces.MultiDiscrete([10] * 4))).action_space.n == 10_000
     mixed = spaces.Tuple([spaces.Tuple([]), BOX])
@@ -428,3 +423,32 @@ def test_episodes_can_be_cut_off():
     assert ends == [(False, False)] * 6 + [(False, True)]
     with pytest.raises(SettingError, match=r"env.max_steps must be .*at least 1"):
         configs.build("gym:Pendulum-v1", {"env.max_steps": "0"})
+
+
+def test_choices_are_counted_from_where_the_environment_counts_them():
+    inner = Spaces(BOX, spaces.MultiDiscrete([2, 3], start=[5, -1]))
+    env = flat.Flat(inner)
+    for action in range(6):
+        env.step(action)
+    assert [tuple(a) for a in inner.received] == [(i, j) for i in (5, 6) for j in (-1, 0, 1)]
+
+
+@pytest.mark.parametrize("dtype", ["i4", "u4", "i8", "u8"])
+def test_large_whole_numbers_keep_their_digits(dtype):
+    space = spaces.Box(0, 2**31 - 1, (1,), np.dtype(dtype).type)
+    assert first_of(space, np.array([2**30 + 1], dtype)) == [2**30 + 1]
+
+
+def test_last_action_and_reward_follow_where_they_are_asked_for():
+    sizes = [
+        configs.build("gym:CartPole-v1", {"env.history": history})
+        .make_env()
+        .observation_space.shape
+        for history in ("false", "true")
+    ]
+    assert sizes == [(4,), (4 + 2 + 1,)]
+
+
+def test_a_mask_keeps_the_bounds_of_what_it_keeps():
+    box = masked_mujoco.Mask(gymnasium.make("Pendulum-v1"), [2, 0]).observation_space
+    assert box.high.tolist() == [8, 1] and box.low.tolist() == [-8, -1]

@@ -12,10 +12,12 @@ import threading
 import time
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
 from streamrl_np import cli
+from streamrl_np.agents import qrc
 from streamrl_np.arrays import NonFiniteError
 from streamrl_np.experiments import checkpoint, configs, results, runner, sweep
 from streamrl_np.files import atomic_write
@@ -35,6 +37,27 @@ def finish(directory, experiment, **options):
 
 def episodes(directory):
     return (directory / "episodes.csv").read_bytes()
+
+
+def checkpointed(directory):
+    """Say which step the checkpoint is of."""
+    return checkpoint.load(directory / "checkpoint.npz")[1]["progress"]["step"]
+
+
+class Lengthening(gymnasium.Env):
+    """Twenty episodes of 5 steps, then one that does not end."""
+
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+    action_space = gymnasium.spaces.Discrete(2)
+    begun = 0
+
+    def reset(self, *, seed=None, options=None):
+        self.t, self.begun = 0, self.begun + 1
+        return np.zeros(2, "f4"), {}
+
+    def step(self, action):
+        self.t += 1
+        return np.zeros(2, "f4"), 1.0, self.t == 5 and self.begun <= 20, False, {}
 
 
 def contents(directory):
@@ -523,3 +546,106 @@ def test_retentions_are_logged_under_their_names(tmp_path):
         for row in csv.DictReader(file):
             least, mean, most = (float(row[f"retention_{k}"]) for k in ("min", "mean", "max"))
             assert 0 < least < mean < most < 1
+
+
+def test_a_last_episode_longer_than_all_before_costs_few_steps(tmp_path, monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec("Lengthening-v0", Lengthening)
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    monkeypatch.setattr(runner, "SNAPSHOT_EVERY", 10)
+    settings = {"cell.units": "4", "network.width": "6", "run.steps": "300"}
+    finish(tmp_path / "run", configs.build("gym:Lengthening-v0", settings))
+    assert checkpointed(tmp_path / "run") == 100
+
+
+def test_of_errors_the_sizes_are_logged():
+    run = runner.Run(small(**{"agent.name": "qrc"}))
+    for sign in 1.0, -1.0:
+        run.add_metrics(qrc.Update(sign * 1.0, sign * 2.0, sign * 3.0, sign * 4.0, 0.5))
+    assert run.progress.sums == [2.0, 0.0, 6.0, 8.0, 1.0]
+
+
+def test_a_return_that_is_reached_exactly_is_reached():
+    run = runner.Run(small(**{"run.stop_return": "1.0"}))
+    run.progress.recent.extend([1.0] * 99)
+    assert not run.solved()
+    run.progress.recent.append(1.0)
+    assert run.solved()
+
+
+def test_rows_are_on_the_disk_before_the_checkpoint_that_knows_them(tmp_path, monkeypatch):
+    done, sync, save = [], results.Table.sync, checkpoint.save
+    monkeypatch.setattr(results.Table, "sync", lambda self: (done.append("rows"), sync(self)))
+    monkeypatch.setattr(checkpoint, "save", lambda *given: (done.append("all"), save(*given)))
+    finish(tmp_path / "run", small(1000, **{"run.checkpoint_every": "400"}))
+    assert done == ["rows", "rows", "all"] * (len(done) // 3) and len(done) >= 9
+
+
+def test_the_agent_of_fewer_steps_is_not_taken_for_that_of_more(tmp_path):
+    finish(tmp_path / "run", small(500))
+    run = runner.resume(tmp_path / "run", steps=2000)
+    for step in run.steps():
+        if step == 900:
+            break
+    run.save()
+    run.close()
+    assert not (tmp_path / "run" / "final.npz").exists()
+
+
+def test_after_a_run_ctrl_c_does_what_it_did_before(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    finish(tmp_path / "run", small(100))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_saves_the_episode_that_it_waited_for(tmp_path):
+    run = runner.begin(small(), tmp_path / "run", "memory-chain")
+    own = run.steps
+
+    def steps():
+        for step in own():
+            if step == 1002:
+                signal.raise_signal(signal.SIGINT)
+            yield step
+
+    run.steps = steps
+    summary = runner.execute(run, quiet=True)
+    assert (summary["steps"], summary["complete"]) == (1005, False)
+    assert checkpointed(tmp_path / "run") == 1005
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_its_steps(tmp_path):
+    finish(tmp_path / "run", small(500))
+    run = runner.resume(tmp_path / "run", steps=1000)
+    run.progress.seconds += 1000.0
+    assert runner.execute(run, quiet=True)["seconds"] > 1000
+
+
+def test_a_snapshot_does_not_take_the_place_of_a_later_checkpoint(tmp_path):
+    finish(tmp_path / "run", small(1008, **{"run.checkpoint_every": "1003"}))
+    assert checkpointed(tmp_path / "run") == 1005
+
+
+def test_the_mean_retention_is_a_mean(tmp_path):
+    run = runner.begin(small(200), tmp_path / "run", "memory-chain")
+    runner.execute(run, quiet=True)
+    with (tmp_path / "run" / "metrics.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    kept = run.agent.retention()
+    for name in "min", "mean", "max":
+        assert float(row[f"retention_{name}"]) == pytest.approx(getattr(kept, name)())
+
+
+def test_checkpoints_come_at_the_same_steps_after_a_resume(tmp_path):
+    finish(tmp_path / "run", small(1300, **{"run.checkpoint_every": "500"}))
+    run, seen = runner.resume(tmp_path / "run", steps=3000), []
+    own = run.save
+    run.save = lambda: (seen.append(run.progress.step), own())
+    runner.execute(run, quiet=True)
+    assert seen == [1500, 2000, 2500, 3000]
+
+
+def test_an_array_of_another_precision_is_another_runs():
+    live = {"a": np.zeros(3, "f4")}
+    with pytest.raises(checkpoint.CheckpointError, match=r"a is float64 \(3,\), expected float32"):
+        checkpoint.restore("c.npz", live, {"a": np.ones(3)})
+    assert not live["a"].any()

@@ -122,3 +122,14 @@ def test_the_command_writes_data_table_and_figure(tmp_path, capsys, monkeypatch)
     assert {p.name for p in tmp_path.iterdir()} == {"staleness.csv", "table.md", "staleness.png"}
     assert capsys.readouterr().out.count("last fifth") == len(staleness.DELAYS)
     assert cli.main(["staleness", "--steps", "1"]) == 2
+
+
+def test_the_table_shows_the_return_of_the_last_episodes():
+    distances = {form: np.arange(10.0) for form in staleness.FORMS}
+    returns = np.append(np.zeros(100), np.full(100, 21.0))
+    measured = staleness.Staleness(4, np.arange(10), distances, returns)
+    assert staleness.table([measured]).count("21.0 of 28") == 2
+
+
+def test_a_thinned_curve_is_made_of_medians():
+    assert staleness.thin(np.array([1.0, 2.0, 9.0] * staleness.POINTS)).tolist() == [2.0] * 25

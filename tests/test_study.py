@@ -8,7 +8,7 @@ import pytest
 
 from streamrl_np import cli
 from streamrl_np.experiments import configs, plots, study, study_report
-from streamrl_np.experiments.results import RunDirectoryError
+from streamrl_np.experiments.results import Episodes, RunDirectoryError
 from streamrl_np.experiments.study import Cell, Result
 
 CELL = Cell("actor-critic", "RTU RTRL", 0.8, "published", 16)
@@ -326,3 +326,29 @@ def test_the_study_with_more_steps_differs_in_nothing_else():
     short, long = (study.job(f"memory-chain{s}", cells[0], 3).experiment for s in ("", "-500k"))
     assert (short.run.steps, long.run.steps) == (300_000, 500_000)
     assert configs.replace(long, {"run.steps": "300000"}) == short
+
+
+def test_a_result_holds_the_curve_and_the_last_return_of_its_run():
+    n = 200
+    episodes = Episodes(np.arange(n), np.arange(n), np.arange(n) / n, np.full(n, 17))
+    summary = {"final_return": 0.123456, "steps": 3400, "seconds": 2.5}
+    found = study.result(CELL, 4, summary, episodes)
+    assert found[:5] == (CELL, 4, 0.1235, 3400, 2.5)
+    parts = (np.arange(n) / n).reshape(study.CURVE_POINTS, -1).mean(1)
+    assert found.curve == tuple(round(float(part), 3) for part in parts)
+
+
+def test_the_other_agents_own_trace_decay_comes_second():
+    late = {
+        (agent, decay): study.lateness(CELL._replace(agent=agent, trace_decay=decay), 0, 0)
+        for agent in ("actor-critic", "qrc")
+        for decay in (0.8, 0.95)
+    }
+    others = late["actor-critic", 0.95], late["qrc", 0.8]
+    assert late["actor-critic", 0.8] < late["qrc", 0.95] < min(others)
+
+
+def test_a_run_that_was_made_again_replaces_its_row(tmp_path):
+    for final in 0.25, 0.75:
+        study.add(tmp_path / "runs.csv", study.Result(CELL, 0, final, 1000, 1.0, (final,)))
+    assert [r.final_return for r in study.read(tmp_path / "runs.csv")] == [0.75]

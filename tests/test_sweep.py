@@ -183,3 +183,21 @@ def test_ctrl_c_begins_no_further_run_and_the_same_command_goes_on(tmp_path):
 def test_names_must_differ(tmp_path):
     with pytest.raises(ValueError, match="same name"):
         sweep.execute([job(0), job(0)], tmp_path, two_workers)
+
+
+def test_processes_of_a_pool_have_one_thread_each(monkeypatch):
+    names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
+    for name in names:
+        monkeypatch.setenv(name, "7")
+        monkeypatch.delenv(name)
+    with sweep.local_pool(1):
+        assert [os.environ[name] for name in names] == ["1", "1", "1"]
+
+
+def test_a_pool_has_a_worker_a_core(tmp_path, monkeypatch):
+    asked, own = [], sweep.local_pool
+    monkeypatch.setattr(sweep.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(sweep, "local_pool", lambda n: (asked.append(n), own(n))[1])
+    experiment = configs.build("memory-chain", {**SMALL, "run.steps": "20"})
+    sweep.execute([sweep.Job("a", experiment, "memory-chain")], tmp_path, quiet=True)
+    assert asked == [3]

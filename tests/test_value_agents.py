@@ -346,3 +346,29 @@ def test_states_and_sensitivities_do_not_become_denormal(name):
     agent.updates[:] = 63
     agent.count()
     assert not any(learner.network.state.flat.any() for learner in agent.learners.values())
+
+
+@pytest.mark.parametrize("kind", [stream_q.StreamQ, qrc.QRC])
+def test_what_an_update_says_is_what_it_did(kind):
+    network, cell = networks.Config(width=3, sparsity=0.0), cells.Config(units=2, r_min=0.5)
+    module = {stream_q.StreamQ: stream_q, qrc.QRC: qrc}[kind]
+    config = module.Config(epsilon_start=0.0, epsilon_end=0.0)  # no trace is cut
+    agent = kind(2, 2, np.random.default_rng(0), config, network, cell, np.float64)
+    draw = np.random.default_rng(1)
+    for _ in range(5):
+        x = draw.normal(size=2)
+        action = agent.act(x)
+        value = agent.q_step[0][action]
+        if kind is qrc.QRC:
+            auxiliary = agent.h.peek(x)[action]
+        update = agent.update(x, action, 0.5, x, False, False)
+        assert update.value == pytest.approx(value)
+        if kind is qrc.QRC:
+            assert update.auxiliary == pytest.approx(auxiliary)
+            assert update.trace_auxiliary == agent.z_h[0]
+        else:
+            norm = np.abs(agent.z.flat).sum()
+            assert update.trace == pytest.approx(norm)
+            bound = 2.0 * max(abs(update.td_error), 1.0) * norm
+            assert update.step_size == pytest.approx(1.0 / max(1.0, bound))
+    assert kind is stream_q.StreamQ or update.auxiliary != update.trace_auxiliary

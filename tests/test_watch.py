@@ -182,3 +182,39 @@ def test_the_players_second_episode_begins_from_nothing(tmp_path):
     once, twice = (watch.Player(tmp_path / "run") for _ in range(2))
     list(twice.play(0))
     assert (next(twice.play(1)).memory == next(once.play(1)).memory).all()
+
+
+def test_a_film_takes_as_long_as_what_it_shows(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    moments = [
+        watch.Moment(t, None, 0, 1.0, t + 1.0, np.full(2, t, complex), np.full((4, 4, 3), t, "u1"))
+        for t in range(9)
+    ]
+    player = types.SimpleNamespace(
+        play=lambda: iter(moments),
+        note="",
+        agent=types.SimpleNamespace(retention=lambda: np.ones(2)),
+        env=types.SimpleNamespace(unwrapped=types.SimpleNamespace(dt=0.01)),
+    )
+    assert watch.film(player, tmp_path / "x.gif") == 9
+    with Image.open(tmp_path / "x.gif") as gif:
+        assert (gif.n_frames, gif.info["duration"]) == (3, 40), "steps 0, 4 and 8"
+
+
+def test_a_seed_plays_the_same_again(tmp_path):
+    make_run(tmp_path / "run", "memory-chain", **{"run.steps": "10"})
+
+    def actions():
+        player = watch.Player(tmp_path / "run", seed=3)
+        return [moment.action for episode in range(20) for moment in player.play(episode)]
+
+    first = actions()
+    assert first == actions() and len(set(first)) == 2
+
+
+def test_every_episode_that_is_told_is_another_one():
+    asked = []
+    seen = watch.Moment(0, None, 0, 1.0, 1.0, np.ones(2, complex), None)
+    player = types.SimpleNamespace(note="", play=lambda n=0: asked.append(n) or iter([seen]))
+    assert watch.tell(player, 3, out=io.StringIO()) == [1.0] * 3
+    assert asked == [0, 1, 2]
