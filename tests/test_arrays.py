@@ -103,3 +103,9 @@ def test_require_finite_names_the_entry():
     rows[2, 1] = np.nan
     with pytest.raises(NonFiniteError, match=r"the rows: entry 2, 1 is nan \(1 of 6"):
         require_finite("the rows", rows)
+
+
+def test_no_denormal_of_a_long_vector_is_passed_over():
+    flat = np.full(10_000, 1e-40, np.float32)
+    flush_denormals(flat)
+    assert not flat.any()

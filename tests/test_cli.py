@@ -3,10 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamrl_np import cli, extras, networks
-from streamrl_np.experiments import configs, grids, runner
+from streamrl_np.arrays import NonFiniteError
+from streamrl_np.experiments import configs, grids, plots, runner
 
 RUN = ["run", "memory-chain", "--quiet", "--steps", "300"]
 SMALL = ["cell.units=8", "network.width=8", "env.length=4"]
@@ -198,3 +200,29 @@ def test_the_command_line_asks_for_one_thread():
     code = f"import os, streamrl_np.__main__; print(*[os.environ[n] for n in {names}])"
     done = subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True)
     assert done.stdout.split() == ["1", "1", "1"], done.stderr
+
+
+def test_a_part_of_a_package_that_is_not_there_is_missing_too():
+    with pytest.raises(extras.MissingPackage, match=r"^nowhere\.part is not installed"):
+        extras.require("nowhere.part")
+
+
+def test_a_run_that_failed_is_told_from_bad_input(tmp_path, capsys, monkeypatch):
+    def fail(run, quiet):
+        run.close()
+        raise NonFiniteError("the trace is nan")
+
+    monkeypatch.setattr(runner, "execute", fail)
+    assert cli.main([*RUN, "--out", str(tmp_path / "run"), "--set", *SMALL]) == 1
+    assert capsys.readouterr().err == "streamrl_np: stopped: the trace is nan\n"
+
+
+def test_a_value_may_hold_an_equals_sign(capsys):
+    assert cli.main([*RUN, "--set", "env.length=4=5"]) == 2
+    assert "env.length must be a whole number, got '4=5'" in capsys.readouterr().err
+
+
+def test_a_curve_in_the_terminal_rises_with_its_values():
+    assert plots.sparkline(np.arange(8.0)) == "▁▂▃▄▅▆▇█"
+    assert plots.sparkline(np.arange(600.0))[::59] == "▁█"
+    assert plots.sparkline([2.0, 2.0]) == "▁▁" and plots.sparkline([]) == ""

@@ -176,3 +176,15 @@ def test_presets_are_as_the_pages_say():
         ("trace-conditioning", "interval"),
     ):
         assert configs.build(name, {f"env.{key}": "48"}).cell.r_min == rtu.ring(48), name
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("key", ["run.stop_return", "agent.step_size"])
+def test_a_number_without_bounds_is_finite_all_the_same(key, value):
+    with pytest.raises(SettingError, match=f"{key} must be a number.*, got {value}"):
+        configs.build("memory-chain", {key: value})
+
+
+@pytest.mark.parametrize("text", ["none", "None"])
+def test_none_may_be_written_as_python_does(text):
+    assert configs.build("memory-chain", {"run.stop_return": text}).run.stop_return is None

@@ -11,7 +11,7 @@ import pytest
 from course_help import cells_of, judge_cells, needs_isolation
 
 from streamrl_np import cli, course, layers
-from streamrl_np.course import notebook, sandbox, seccomp, sources, walls
+from streamrl_np.course import judge, notebook, sandbox, seccomp, sources, tasks, walls
 from streamrl_np.course.assignments import ASSIGNMENTS
 from streamrl_np.course.box import wire
 from streamrl_np.course.judge import values
@@ -492,3 +492,107 @@ def test_without_bubblewrap_the_grader_refuses_and_says_what_to_do(monkeypatch, 
     error = capsys.readouterr().err
     assert "apt-get install bubblewrap" in error and "--no-isolation" in error
     assert not out.exists()
+
+
+def test_a_swap_with_a_wrong_name_replaces_nothing():
+    own = layers.leaky_relu
+    with (
+        pytest.raises(AttributeError, match="has no leeky to swap"),
+        course.swap(layers, leaky_relu=abs, leeky=1),
+    ):
+        pass
+    assert layers.leaky_relu is own
+
+
+def test_another_seed_draws_other_inputs():
+    drawn = []
+    task = tasks.Task("one", 1, lambda ask, rng, c: drawn.append(rng.normal()) or [])
+    sheet = tasks.Assignment("a0", "a0", "", (task,), ())
+    for seed in tasks.SEED, tasks.SEED, 1:
+        assert list(tasks.judge_all(sheet, None, seed)) == [tasks.Result("one", 1, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_no_variant_of_the_bug_hunt_leaves_a_letter_where_it_was():
+    for variant in range(200):
+        moved = ASSIGNMENTS["a5"].moved(variant)
+        assert all(new != old for old, new in moved.items()), variant
+        assert sorted(moved.values()) == list(moved)
+
+
+def test_what_the_checker_cannot_decide_is_neither_right_nor_wrong():
+    with pytest.raises(judge.Doubtful, match="kink"):
+        judge.gradient("it", lambda x: np.abs(x), lambda g, x: 0 * g, {"x": np.zeros(3)})
+
+
+@pytest.mark.parametrize("sizes", [(wire.MOST_JSON + 1, 0), (1, wire.MOST_BYTES + 1)])
+def test_a_frame_that_is_too_large_is_not_read(sizes):
+    with pytest.raises(wire.WireError, match="the frame is too large"):
+        wire.read(io.BytesIO(wire.HEAD.pack(*sizes) + b"1"))
+
+
+def test_an_answer_that_a_person_grades_runs_and_a_test_does_not():
+    def cell(source, **role):
+        return {"cell_type": "code", "source": source, "metadata": {"nbgrader": role}}
+
+    cells = [cell("x = 1", grade=True, solution=True), cell("assert x", grade=True, solution=False)]
+    assert notebook.notebook_cells(json.dumps({"cells": cells})) == [(1, "x = 1")]
+
+
+def test_the_plain_release_in_a_class_of_a_variant_is_told(tmp_path):
+    sheet = ASSIGNMENTS["a1"]
+    notebook.write(tmp_path / "a.ipynb", sources.make("release", sheet, None))
+    words = ["this notebook is of the plain release; judged by variant 2027"]
+    assert notebook.foreign(tmp_path / "a.ipynb", sheet, 2027) == words
+    assert notebook.foreign(tmp_path / "a.ipynb", sheet, None) == []
+
+
+def session_of(cells, **limits):
+    """Load cells in a process without walls; returns the session and x, as they define it."""
+    limits = sandbox.LIMITS | limits
+    with walls.make_box(()) as box:
+        start = functools.partial(sandbox.Worker, box, limits, False)
+        session = sandbox.Session(start, cells, limits)
+        try:
+            return session, session.ask("value", "x")
+        finally:
+            session.close()
+
+
+def test_cells_together_may_take_longer_than_one():
+    naps = [(i, f"import time\ntime.sleep(0.3)\nx = {i}") for i in (1, 2, 3)]
+    session, x = session_of(naps, cell_seconds=0.5)
+    assert x == 3 and session.errors == []
+
+
+def test_what_other_cells_say_outlives_one_that_ends_the_process():
+    cells = [(1, "x = 1\n1 / 0"), (2, "import os\nos._exit(7)")]
+    session, x = session_of(cells)
+    died, said = session.errors
+    assert x == 1 and died == "cell 2: it ended the process (code 7); it is left out"
+    assert said == "cell 1: ZeroDivisionError: division by zero (cell 1, line 2)"
+
+
+def test_a_check_with_another_seed_has_other_inputs():
+    seen = []
+    mine = {"linear": lambda x, W, b: seen.append(b.tobytes())}
+    for seed in 0, 0, 1:
+        seen.append(seed)
+        course.check("a1", "linear", seed=seed, namespace=mine)
+    first, again, other = (seen[i + 1] for i, drawn in enumerate(seen) if isinstance(drawn, int))
+    assert first == again != other
+
+
+def test_a_cell_that_is_no_cell_is_refused(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("x" * notebook.MOST_CELL)
+    assert len(notebook.read_submission(path)) == 1
+    path.write_text("x" * (notebook.MOST_CELL + 1))
+    with pytest.raises(notebook.NotebookError, match="cell 1 has more than 50000 characters"):
+        notebook.read_submission(path)
+
+
+def test_what_stands_below_an_exit_runs_all_the_same():
+    session, x = session_of([(1, "import sys\nsys.exit(0)\nx = 1\nraise KeyboardInterrupt\nx = 2")])
+    assert x == 2 and session.starts == 1
+    assert [line.split()[2] for line in session.errors] == ["SystemExit:", "KeyboardInterrupt"]

@@ -21,7 +21,7 @@ from course_help import why_no_isolation
 from streamrl_np import cli
 from streamrl_np.course import grade, sandbox, sources
 from streamrl_np.course.assignments import ASSIGNMENTS
-from streamrl_np.course.tasks import Result
+from streamrl_np.course.tasks import SEED, Result
 
 GOOD = {
     "imports": "import numpy as np",
@@ -737,3 +737,34 @@ def test_a_grader_that_fails_gives_no_zero(tmp_path, one, monkeypatch):
     assert row["points"] == "" and row["linear"] == ""
     assert "says nothing about your work" in (out.parent / "grades_feedback/a.md").read_text()
     assert os.listdir(tmp_path / "out")
+
+
+def test_every_submission_is_judged_on_inputs_of_its_own(tmp_path, one, monkeypatch):
+    asked = []
+    (one / "b.py").write_text("x = 1")
+    monkeypatch.setattr(grade, "self_test", lambda *args: None)
+    monkeypatch.setattr(grade, "run", lambda jobs, workers: map(grade.grade_one, jobs))
+    monkeypatch.setattr(grade, "judge_all", lambda sheet, ask, seed, v: asked.append(seed) or [])
+    out = tmp_path / "out" / "grades.csv"
+    grade.grade(ASSIGNMENTS["a1"], one, out, isolated=False, quiet=True)
+    assert len({*asked, SEED}) == 3, "and on none that students see"
+
+
+def test_an_assignment_has_the_limits_that_it_asks_for(tmp_path, monkeypatch):
+    seen = []
+
+    def session(start, cells, limits):
+        seen.append((limits["total_seconds"], limits["call_seconds"]))
+        raise sandbox.BrokenEnvironment("none here")
+
+    monkeypatch.setattr(sandbox, "Session", session)
+    (tmp_path / "a.py").write_text("x = 1")
+    for name in "a3", "a4":
+        grade.grade_one(grade.Job("a", str(tmp_path / "a.py"), name, None, 0, "", False))
+    assert seen == [(60.0, 2.0), (120.0, 2.0)]
+
+
+def test_no_name_becomes_a_formula():
+    for first in "=+-@":
+        assert grade.harmless(f"{first}1") == f"'{first}1"
+    assert grade.harmless("ada-b") == "ada-b"

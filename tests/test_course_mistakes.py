@@ -12,7 +12,7 @@ from course_help import cells_of, judge_cells, why_no_isolation
 from streamrl_np import course
 from streamrl_np.cells import mingru
 from streamrl_np.course import grade, notebook, sources
-from streamrl_np.course.assignments import ASSIGNMENTS, a4_actor_critic
+from streamrl_np.course.assignments import ASSIGNMENTS, a4_actor_critic, a6_project
 
 pytestmark = pytest.mark.slow
 STUB = "raise NotImplementedError()"
@@ -706,3 +706,26 @@ def test_a_cell_that_changes_its_input_is_told_so():
     )
     results, _ = judge_cells("a6", [(1, changed)], isolated=False, only=("interface",))
     assert "x is changed in place" in results["interface"].lines[0]
+
+
+def test_luck_in_the_first_episodes_is_no_memory(monkeypatch):
+    monkeypatch.setattr(a4_actor_critic, "EPISODES", 300)
+    monkeypatch.setattr(a4_actor_critic, "ATTEMPTS", 1)
+    asked = []
+
+    def ask(harness, *arguments):
+        asked.append(harness)
+        return 0
+
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        (line,) = a4_actor_critic.remembers(ask, rng, {"temperature": 1.0})
+        assert line.startswith("after 300 episodes of MemoryChain(8)")
+    assert asked.count("agent_start") == 8
+
+
+def test_a_retention_on_either_side_of_the_ring_is_told():
+    for kept in [0.49, 0.6], [0.6, 0.96]:
+        facts = {"flat": np.ones(2), "retention": np.array(kept)}
+        (line,) = a6_project.memory(lambda *asked, f=facts: f, np.random.default_rng(0), {})
+        assert "r_min = 0.5, r_max = 0.95 must lie between them" in line

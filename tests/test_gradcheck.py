@@ -12,6 +12,7 @@ from streamrl_np import cells, cli, gradcheck, layers
 from streamrl_np.arrays import Complex, Views
 from streamrl_np.cells import rtu
 from streamrl_np.gradcheck import (
+    behaviour,
     compare,
     differences,
     figures,
@@ -21,6 +22,7 @@ from streamrl_np.gradcheck import (
     sequence,
     twins,
 )
+from streamrl_np.gradcheck import report as reports
 from streamrl_np.gradcheck.check import check_problem
 from streamrl_np.gradcheck.inputs import InputError
 from streamrl_np.gradcheck.recurrent import make_cell
@@ -1111,3 +1113,119 @@ def test_what_fails_in_float32_fails():
 def test_another_seed_is_another_draw():
     check = registry.checks()["layers.tanh"]
     assert check.rng(0).random() == check.rng(0).random() != check.rng(1).random()
+
+
+def test_what_stands_behind_an_input_without_a_claim_is_still_checked():
+    inputs = rng.normal(size=2), rng.normal(size=3)
+    report = gradcheck.check(
+        lambda x, y: (x**2).sum() + y**3, lambda g, x, y: (None, 3 * g * y**2), inputs
+    )
+    assert report.ok and report.checked == 3 and "Nothing is claimed for x" in str(report)
+
+
+def test_a_direction_sees_an_entry_that_is_off_by_millionths():
+    W, x = rng.normal(size=(192, 64)), np.ones(64)
+
+    def vjp(g, W):
+        gradient = np.outer(g, x)
+        gradient[17, 33] *= 1 + 3e-6
+        return gradient
+
+    report = gradcheck.check(lambda W: W @ x, vjp, W, entries=16)
+    assert report.verdict == "fail" and report.worst.name == "W[17, 33]"
+
+
+def test_the_least_precise_input_sets_the_tolerance():
+    x, y = rng.normal(size=3), rng.normal(size=3).astype("f4")
+    for inputs in (x, y), (y, x):
+        report = gradcheck.check(lambda a, b: a * b, lambda g, a, b: (g * b, g * a), inputs)
+        assert report.ok and report.tolerance == 2e-3
+
+
+@pytest.mark.parametrize("doubt, verdict", [(0.01, "inconclusive"), (5e-4, "fail")])
+def test_a_claim_is_wrong_where_differences_know_a_hundred_times_better(doubt, verdict):
+    assert compare.entry("x", 1.0, 1.1, doubt, 0.0, 1.1, 1e-9).verdict == verdict
+
+
+def test_the_two_slopes_of_a_kink_are_on_their_sides():
+    report = gradcheck.check(
+        lambda x: layers.leaky_relu(x).sum(),
+        lambda x: layers.leaky_relu_vjp(np.ones(3), x),
+        np.array([-1.0, 0.0, 2.0]),
+        "gradient",
+    )
+    assert "the slope is 0.01 to the left and 1 to the right" in str(report)
+
+
+def test_little_claimed_where_there_is_nothing_is_no_pass():
+    inputs = np.ones(2), np.ones(2)
+    report = gradcheck.check(lambda a, b: a, lambda g, a, b: (g, 1e-10 * g), inputs, tolerance=1e-3)
+    assert [p.verdict for p in report.parameters] == ["pass", "inconclusive"]
+
+
+def test_the_size_of_g_for_g_is_caught_whatever_its_sign():
+    for seed in range(6):
+        report = gradcheck.check(
+            lambda x: x @ x, lambda g, x: 2 * np.abs(g) * x, np.ones(3), seed=seed
+        )
+        assert "the vjp is not linear in g" in str(report)
+
+
+def test_a_vjp_may_overwrite_what_it_returned_before():
+    buffer = np.empty(3)
+    report = gradcheck.check(
+        np.sin, lambda g, x: np.multiply(g, np.cos(x), out=buffer), rng.normal(size=3)
+    )
+    assert report.ok, report
+
+
+def test_a_complex_term_that_is_missing_is_named():
+    z = rng.normal(size=4) + 1j * rng.normal(size=4)
+    report = gradcheck.check(
+        lambda z: (np.abs(z) ** 2 + ((0.5 + 1j) * z * z).real).sum(),
+        lambda z: 2 * z,
+        z,
+        "gradient",
+    )
+    (parameter,) = report.parameters
+    assert any("a term is missing" in h and h.endswith("× conj(z)") for h in parameter.hints)
+
+
+def test_a_sampled_square_matrix_may_be_wrong():
+    W, x = rng.normal(size=(20, 20)), rng.normal(size=20)
+    report = gradcheck.check(lambda W: W @ x, lambda g, W: np.outer(x, g), W, entries=16)
+    assert report.verdict == "fail"
+
+
+def test_a_report_on_nothing_is_no_pass():
+    report = gradcheck.check(np.sin, lambda g, x: (None,), np.ones(3))
+    assert report.verdict == "inconclusive" and not report.ok
+
+
+def test_an_error_that_is_no_number_is_the_worst():
+    large, nan = (reports.Entry(str(e), 1.0, 2.0, 0.0, e, reports.FAIL) for e in (9.0, np.nan))
+    for entries in [large, nan], [nan, large]:
+        assert reports.worst_of(entries) is nan
+
+
+def test_a_diary_dates_the_first_error_and_keeps_the_worst():
+    diary = behaviour.Diary()
+    for t, off in enumerate([0.0, 1e-3, 0.5]):
+        diary.compare(t, "trace", np.ones(2), np.array([1.0, 1.0 + off]))
+    report = diary.report()
+    assert report.divergence.step == 1 and "at transition 1, in trace" in str(report)
+    assert report.worst.name == "trace[1], transition 2"
+
+
+def test_both_precisions_are_compared_at_the_same_numbers():
+    problem = gradcheck.Problem(
+        lambda x: (x - 1) ** 2, lambda g, x: 2 * g * (x - 1), 1 + 1e-7 * np.arange(1.0, 5.0)
+    )
+    entry = large.single_precision(problem, np.random.default_rng(0))
+    assert entry.verdict == "pass" and entry.error < 1e-6
+
+
+def test_of_an_agent_every_part_is_compared():
+    report = behaviour.td_run(np.random.default_rng(0))
+    parts = [f"value {part}" for part in ("trace", "state", "parameters")]
+    assert report.ok and [p.name for p in report.parameters] == ["TD error", *parts]

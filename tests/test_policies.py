@@ -107,3 +107,9 @@ def test_the_categorical_stays_float32():
 def test_the_least_spread_is_a_thousandth():
     _, std = Gaussian(1).moments(np.array([0.0, -1e4]))
     assert std == 1e-3
+
+
+@pytest.mark.parametrize("actions, action", [(1, 0.5), (2, [[0.5], [0.5]]), (3, [0.5, 0.5])])
+def test_an_action_of_another_shape_is_refused(actions, action):
+    with pytest.raises(SettingError, match=rf"must have shape \({actions},\), got \("):
+        Gaussian(actions).require(np.array(action))

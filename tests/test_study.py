@@ -352,3 +352,25 @@ def test_a_run_that_was_made_again_replaces_its_row(tmp_path):
     for final in 0.25, 0.75:
         study.add(tmp_path / "runs.csv", study.Result(CELL, 0, final, 1000, 1.0, (final,)))
     assert [r.final_return for r in study.read(tmp_path / "runs.csv")] == [0.75]
+
+
+def test_what_neighbours_decide_stands_in_the_table():
+    shorter, longer = CELL._replace(length=8), CELL._replace(length=64)
+    for known, words in (
+        (results(longer, 0.9, 0.9, 0.9), "*all*"),
+        (results(shorter, *[0.0] * 5), "*none*"),
+        (results(longer, 0.9, 0.9), ""),
+    ):
+        assert study_report.entry(CELL, study.group(known)) == words
+
+
+@pytest.mark.parametrize("failures", [{}, {"a_run": "it stopped"}])
+def test_the_command_hands_all_on_and_says_what_failed(failures, tmp_path, capsys, monkeypatch):
+    asked = []
+    study.add(tmp_path / "runs.csv", results(CELL, 0.9)[0])
+    monkeypatch.setattr(study, "run", lambda *arguments: asked.extend(arguments) or failures)
+    options = ["--runs", str(tmp_path / "runs"), "--workers", "3", "--minutes", "2.5"]
+    options += ["--only", "L16", "--quiet", "--out", str(tmp_path)]
+    assert cli.main(["study", "memory-chain", *options]) == len(failures)
+    assert asked == ["memory-chain", tmp_path, tmp_path / "runs", 3, 2.5, "L16", True]
+    assert ("a_run failed: it stopped" in capsys.readouterr().err) == bool(failures)

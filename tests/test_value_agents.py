@@ -372,3 +372,13 @@ def test_what_an_update_says_is_what_it_did(kind):
             bound = 2.0 * max(abs(update.td_error), 1.0) * norm
             assert update.step_size == pytest.approx(1.0 / max(1.0, bound))
     assert kind is stream_q.StreamQ or update.auxiliary != update.trace_auxiliary
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_broken_observation_is_told_from_the_next_one(name):
+    x, broken = np.ones(INPUTS), np.array([1.0, np.nan])
+    for seen, following, words in ((broken, x, "^the obs"), (x, broken, "^the next obs")):
+        agent = make(name)
+        a = agent.act(seen)
+        with pytest.raises(NonFiniteError, match=words + r"ervation: entry 1 is nan"):
+            agent.update(seen, a, 0.0, following, False, False)

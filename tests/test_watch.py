@@ -218,3 +218,22 @@ def test_every_episode_that_is_told_is_another_one():
     player = types.SimpleNamespace(note="", play=lambda n=0: asked.append(n) or iter([seen]))
     assert watch.tell(player, 3, out=io.StringIO()) == [1.0] * 3
     assert asked == [0, 1, 2]
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_what_is_asked_for_is_played(drawn, tmp_path, monkeypatch):
+    asked = []
+
+    def play(player, *arguments):
+        asked.extend(arguments)
+        return 0.0
+
+    monkeypatch.setattr(
+        watch, "Player", lambda *a: asked.extend(a) or types.SimpleNamespace(drawn=drawn)
+    )
+    monkeypatch.setattr(watch, "film" if drawn else "tell", play)
+    arguments = ["watch", str(tmp_path), "--seed", "5", "--steps", "7"]
+    arguments += [] if drawn else ["--episodes", "3", "--delay", "0.5"]
+    assert cli.main(arguments) == 0
+    played = [tmp_path / "watch.gif", 7] if drawn else [3, 7, 0.5]
+    assert asked == [tmp_path, 5, *played]
