@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -584,9 +585,9 @@ def test_a_grader_that_is_stopped_leaves_nothing_behind_and_goes_on(tmp_path, st
     )
     records, root = tmp_path / "g_records.jsonl", Path(__file__).parent.parent
     environment = os.environ | {"TMPDIR": str(scratch), "PYTHONPATH": str(root)}
-    process = subprocess.Popen(
-        command, start_new_session=True, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    options = dict(env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's & ignores it
+    process = subprocess.Popen(command, preexec_fn=heed, **options)
     until(lambda: records.exists() and records.read_text())
     if stop == signal.SIGINT:
         os.killpg(process.pid, stop)  # as a terminal does
