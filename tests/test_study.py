@@ -211,15 +211,35 @@ def test_a_tiny_study_runs_resumes_and_draws(tmp_path):
 def test_no_run_begins_after_the_minutes_given(tmp_path, monkeypatch):
     clock, began = [0.0], []
 
-    def take_ten_minutes(jobs, *arguments):
-        began.extend([clock[0] / 60] * len(jobs))  # all of them begin at once
-        clock[0] += 600
-        return {}, {job.name: "not really made" for job in jobs}
+    def take_ten_minutes(jobs, runs, pool, quiet, finished, following):
+        while jobs:
+            began.extend([clock[0] / 60] * len(jobs))  # all of them begin at once
+            clock[0] += 600
+            jobs = following(0)
+        return {}, {}
 
     monkeypatch.setattr(study.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(study.sweep, "execute", take_ten_minutes)
     study.run("memory-chain", tmp_path, tmp_path, workers=2, minutes=15)
     assert began == [0, 0, 10, 10]
+
+
+def test_every_run_is_chosen_by_all_that_ended_before(tmp_path, monkeypatch):
+    begun = []
+
+    def make(jobs, runs, pool, quiet, finished, following):
+        assert len(jobs) == 2, "as many as there are workers"
+        jobs = [*jobs, *following(1)]
+        while jobs:
+            seed = jobs.pop(0).experiment.run.seed
+            begun.append(seed)
+            study.add(tmp_path / "runs.csv", results(CELL, *[0.9 if seed else 0.0] * 10)[seed])
+            jobs += following(len(jobs))
+        return {}, {}
+
+    monkeypatch.setattr(study.sweep, "execute", make)
+    study.run("memory-chain", tmp_path, tmp_path, 2, only="actor-critic_rtu-rtrl_0.8_published_L16")
+    assert begun == list(range(10)), "ten, since the first fails and others do not"
 
 
 def test_the_command(tmp_path, capsys):

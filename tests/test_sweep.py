@@ -46,6 +46,26 @@ def test_runs_are_made_once_and_a_failure_stays_alone(tmp_path):
     assert (tmp_path / "seed0" / "episodes.csv").stat().st_mtime_ns == stamp
 
 
+def test_a_run_that_follows_another_does_not_wait_for_the_others(tmp_path, monkeypatch):
+    last_began, asked = threading.Event(), []
+
+    def run_job(job, directory):
+        if job.name == "seed2":
+            last_began.set()
+        return {"complete": job.name != "seed0" or last_began.wait(60)}
+
+    def following(running):
+        asked.append(running)
+        return [job(2)] if len(asked) == 1 else []
+
+    monkeypatch.setattr(sweep, "run_job", run_job)
+    pool = lambda: concurrent.futures.ThreadPoolExecutor(2)  # noqa: E731
+    jobs = [job(0), job(1)]
+    summaries, _ = sweep.execute(jobs, tmp_path, pool, quiet=True, following=following)
+    assert set(summaries) == {"seed0", "seed1", "seed2"}
+    assert asked[0] == 1 and asked[-1] == 0
+
+
 def test_a_sweep_gives_the_bytes_of_a_single_run(tmp_path):
     sweep.execute([job(0)], tmp_path / "pool", two_workers, quiet=True)
     sweep.run_job(job(0), tmp_path / "alone")
@@ -141,8 +161,6 @@ def test_a_run_that_always_takes_its_process_down_takes_no_other(tmp_path, monke
     assert list(failures) == ["seed0"] and "BrokenProcessPool" in failures["seed0"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals a group of processes")
 def test_a_run_that_exits_takes_no_other_down(tmp_path, monkeypatch):
     def run_job(job, directory):
         if job.name == "seed1":
@@ -157,6 +175,8 @@ def test_a_run_that_exits_takes_no_other_down(tmp_path, monkeypatch):
     assert failures == {"seed1": "SystemExit: licence lost"}
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="signals a group of processes")
 def test_ctrl_c_begins_no_further_run_and_the_same_command_goes_on(tmp_path):
     line = [sys.executable, "-m", "streamrl_np", "sweep", "memory-chain", "--seeds", "0-3"]
     line += ["--workers", "2", "--quiet", "--out", str(tmp_path), "--steps", "40000", "--set"]

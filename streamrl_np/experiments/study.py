@@ -334,7 +334,7 @@ def to_do(study, out, only=""):
 
 
 def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=None):
-    """Make the runs of a study that are still to make.
+    """Make the runs of a study that are still to make, each chosen by all that ended before it.
 
     Parameters
     ----------
@@ -361,24 +361,23 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
     began = time.monotonic()
     make_directory(out)
     make_directory(runs)
-    failures = {}
-    batch = 4 * workers if minutes is None else workers  # all of a smaller one begin at once
-    while minutes is None or time.monotonic() - began < 60 * minutes:
-        todo = [r for r in to_do(study, out, only) if job_name(*r) not in failures][:batch]
-        if not todo:
-            break
-        cells = {job_name(*run): run for run in todo}
+    begun = {}  # a run's name to its cell and seed
+
+    def begin(running):
+        if minutes is not None and time.monotonic() - began >= 60 * minutes:
+            return []
+        todo = [run for run in to_do(study, out, only) if job_name(*run) not in begun]
+        todo = todo[: workers - running]
+        begun.update({job_name(*run): run for run in todo})
         jobs = [job(study, *run) for run in todo]
-        if shrink:
-            jobs = [j._replace(experiment=configs.replace(j.experiment, shrink)) for j in jobs]
+        return [j._replace(experiment=configs.replace(j.experiment, shrink or {})) for j in jobs]
 
-        def keep(job, summary, cells=cells):
-            episodes = read_episodes(runs / job.name / "episodes.csv")
-            add(out / "runs.csv", result(*cells[job.name], summary, episodes))
+    def keep(job, summary):
+        episodes = read_episodes(runs / job.name / "episodes.csv")
+        add(out / "runs.csv", result(*begun[job.name], summary, episodes))
 
-        pool = lambda: sweep.local_pool(workers)  # noqa: E731
-        _, failed = sweep.execute(jobs, runs, pool, quiet, keep)
-        failures |= failed
+    pool = lambda: sweep.local_pool(workers)  # noqa: E731
+    _, failures = sweep.execute(begin(0), runs, pool, quiet, keep, begin)
     return failures
 
 

@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import threading
+from concurrent.futures import FIRST_COMPLETED
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,7 +149,7 @@ def dask_pool(address):
         pool.shutdown()
 
 
-def execute(jobs, directory, pool=None, quiet=False, finished=None):
+def execute(jobs, directory, pool=None, quiet=False, finished=None, following=None):
     """Make many runs.
 
     Parameters
@@ -162,6 +163,9 @@ def execute(jobs, directory, pool=None, quiet=False, finished=None):
         Show no progress bar.
     finished : callable, optional
         ``finished(job, summary)``, called here as each run ends.
+    following : callable, optional
+        ``following(running)`` lists further jobs; it is called when runs have ended and
+        ``running`` others go on.
 
     Returns
     -------
@@ -182,25 +186,29 @@ def execute(jobs, directory, pool=None, quiet=False, finished=None):
     summaries, failures = {}, {}
     if not jobs:
         return summaries, failures
-    bar = require("tqdm").tqdm(total=len(jobs), unit=" runs", disable=quiet)
+    total = None if following else len(jobs)
+    bar = require("tqdm").tqdm(total=total, unit=" runs", disable=quiet)
     try:
         with bar, pool() as workers:
-            futures = {workers.submit(run_job, job, directory): job for job in jobs}
-            for future in concurrent.futures.as_completed(futures):
-                job = futures[future]
-                try:
-                    summary = future.result()
-                    if not summary["complete"]:
-                        raise KeyboardInterrupt  # in the run's own process
-                    if finished:
-                        finished(job, summary)
-                    summaries[job.name] = summary
-                except concurrent.futures.CancelledError:
-                    raise KeyboardInterrupt from None
-                except (Exception, SystemExit) as problem:
-                    failures[job.name] = f"{type(problem).__name__}: {problem}"
-                    bar.set_postfix_str(f"{len(failures)} failed")
-                bar.update()
+            running = {workers.submit(run_job, job, directory): job for job in jobs}
+            while running:
+                for future in concurrent.futures.wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    try:
+                        summary = future.result()
+                        if not summary["complete"]:
+                            raise KeyboardInterrupt  # in the run's own process
+                        if finished:
+                            finished(job, summary)
+                        summaries[job.name] = summary
+                    except concurrent.futures.CancelledError:
+                        raise KeyboardInterrupt from None
+                    except (Exception, SystemExit) as problem:
+                        failures[job.name] = f"{type(problem).__name__}: {problem}"
+                        bar.set_postfix_str(f"{len(failures)} failed")
+                    bar.update()
+                more = following(len(running)) if following else ()
+                running |= {workers.submit(run_job, job, directory): job for job in more}
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on where this one stopped") from None
     return summaries, failures
