@@ -163,13 +163,14 @@ STUDIES = {
         "memory-chain",
         {"env.distractors": 16},
         steps=200_000,
+        seeds=SEEDS_IF_CLOSE,  # a contrast is here: as many for those that fail
     ),
     "distractors-32": Study(  # too far for a gate that sees one step
         partial(storing_cells, length=32, units=32),
         "memory-chain",
         {"env.distractors": 16, "agent.discount": 0.999, "cell.max_phase": 0.3},
         steps=300_000,
-        seeds=SEEDS_IF_CLOSE,  # the contrast is here: as many for those that fail
+        seeds=SEEDS_IF_CLOSE,
     ),
     "flagged-recall": Study(
         partial(storing_cells, length=8, units=8), "flagged-recall", {}, steps=150_000
