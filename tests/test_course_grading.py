@@ -766,6 +766,6 @@ def test_an_assignment_has_the_limits_that_it_asks_for(tmp_path, monkeypatch):
 
 
 def test_no_name_becomes_a_formula():
-    for first in "=+-@":
+    for first in "=+-@\t\r":
         assert grade.harmless(f"{first}1") == f"'{first}1"
-    assert grade.harmless("ada-b") == "ada-b"
+    assert [grade.harmless(name) for name in ("ada-b", "")] == ["ada-b", ""]

@@ -368,7 +368,7 @@ def write_grades(path, assignment, records, marks):
 
 def harmless(text):
     """Keep a spreadsheet from reading a name as a formula."""
-    return f"'{text}" if text[:1] in "=+-@" else text
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def write_feedback(directory, assignment, records, fresh):
