@@ -362,20 +362,20 @@ def run(study, out, runs, workers=1, minutes=None, only="", quiet=False, shrink=
     began = time.monotonic()
     make_directory(out)
     make_directory(runs)
-    begun = {}  # a run's name to its cell and seed
+    cells = {}  # of every run begun, by name: its cell and seed
 
     def begin(running):
         if minutes is not None and time.monotonic() - began >= 60 * minutes:
             return []
-        todo = [run for run in to_do(study, out, only) if job_name(*run) not in begun]
+        todo = [run for run in to_do(study, out, only) if job_name(*run) not in cells]
         todo = todo[: workers - running]
-        begun.update({job_name(*run): run for run in todo})
+        cells.update({job_name(*run): run for run in todo})
         jobs = [job(study, *run) for run in todo]
         return [j._replace(experiment=configs.replace(j.experiment, shrink or {})) for j in jobs]
 
     def keep(job, summary):
         episodes = read_episodes(runs / job.name / "episodes.csv")
-        add(out / "runs.csv", result(*begun[job.name], summary, episodes))
+        add(out / "runs.csv", result(*cells[job.name], summary, episodes))
 
     pool = lambda: sweep.local_pool(workers)  # noqa: E731
     _, failures = sweep.execute(begin(0), runs, pool, quiet, keep, begin)
