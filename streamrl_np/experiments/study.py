@@ -106,6 +106,15 @@ def gated_cells(*lengths):
     ]
 
 
+def adaptive_cells():
+    """List what is tried with a step size for each parameter: gated cells, and RTUs that forget."""
+    return gated_cells(16, 32, 64) + [
+        Cell("actor-critic", method, 0.8, "published", length)
+        for method in ("RTU RTRL", "RTU TBPTT(1)", "RTU frozen")
+        for length in (128, 64)
+    ]
+
+
 def storing_cells(length, units):
     """List the methods for a task in which what to store must be learned, by few units."""
     return [
@@ -148,7 +157,7 @@ STUDIES = {
         steps=300_000,
     ),
     "memory-chain-adaptive": Study(  # a step size for each parameter
-        partial(gated_cells, 16, 32, 64),
+        adaptive_cells,
         "memory-chain",
         {
             "agent.discount": 0.999,
