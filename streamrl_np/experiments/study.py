@@ -96,11 +96,11 @@ def contrast_cells():
     return [Cell("actor-critic", method, 0.8, "published", 64) for method in methods]
 
 
-def gated_cells(*lengths):
+def gated_cells(*lengths, methods=("minGRU RTRL", "GRU TBPTT(1)")):
     """List gated cells where they fail with stream AC(λ): their actor makes up its mind early."""
     return [
         Cell("actor-critic", method, 0.8, ring, length)
-        for method in ("minGRU RTRL", "GRU TBPTT(1)")
+        for method in methods
         for ring in rings(method)
         for length in lengths
     ]
@@ -108,7 +108,8 @@ def gated_cells(*lengths):
 
 def adaptive_cells():
     """List what is tried with a step size for each parameter: gated cells, and RTUs that forget."""
-    return gated_cells(16, 32, 64) + [
+    one_step = gated_cells(64, methods=["minGRU TBPTT(1)"])  # what the minGRU's exact gradient adds
+    return [*gated_cells(16, 32, 64), *one_step] + [
         Cell("actor-critic", method, 0.8, "published", length)
         for method in ("RTU RTRL", "RTU TBPTT(1)", "RTU frozen")
         for length in (128, 64)
