@@ -92,6 +92,11 @@ def test_a_one_step_gradient_stands_beside_the_exact_one_where_the_mingru_begins
 def test_rtus_that_forget_get_a_step_size_for_each_parameter_as_well():
     cells = [c for c in study.STUDIES["memory-chain-adaptive"].cells() if c.method[:3] == "RTU"]
     assert len(cells) == len(set(cells)) == 3 * 2
+    assert {(c.method, c.length) for c in cells} == {
+        (method, length)
+        for method in ("RTU RTRL", "RTU TBPTT(1)", "RTU frozen")
+        for length in (64, 128)
+    }
     assert {c.ring for c in cells} == {"published"}
     (most,) = {study.most_steps("memory-chain-adaptive", c) for c in cells if c.length == 128}
     assert most == 500_000

@@ -90,10 +90,13 @@ def memory_chain_cells():
     ]
 
 
-def contrast_cells():
+def contrast_cells(*lengths, methods=("RTU RTRL", "RTU TBPTT(1)")):
     """List where the published contrast would be: the published ring, far beyond its reach."""
-    methods = "RTU RTRL", "RTU TBPTT(1)"
-    return [Cell("actor-critic", method, 0.8, "published", 64) for method in methods]
+    return [
+        Cell("actor-critic", method, 0.8, "published", length)
+        for method in methods
+        for length in lengths
+    ]
 
 
 def gated_cells(*lengths, methods=("minGRU RTRL", "GRU TBPTT(1)")):
@@ -109,11 +112,8 @@ def gated_cells(*lengths, methods=("minGRU RTRL", "GRU TBPTT(1)")):
 def adaptive_cells():
     """List what is tried with a step size for each parameter: gated cells, and RTUs that forget."""
     one_step = gated_cells(64, methods=["minGRU TBPTT(1)"])  # what the minGRU's exact gradient adds
-    return [*gated_cells(16, 32, 64), *one_step] + [
-        Cell("actor-critic", method, 0.8, "published", length)
-        for method in ("RTU RTRL", "RTU TBPTT(1)", "RTU frozen")
-        for length in (128, 64)
-    ]
+    forgetful = contrast_cells(128, 64, methods=["RTU RTRL", "RTU TBPTT(1)", "RTU frozen"])
+    return [*gated_cells(16, 32, 64), *one_step, *forgetful]
 
 
 def storing_cells(length, units):
@@ -143,7 +143,7 @@ STUDIES = {
         memory_chain_cells, "memory-chain", {"agent.discount": 0.999}, steps=300_000
     ),
     "memory-chain-500k": Study(  # as many steps as Farr 2026 take
-        contrast_cells, "memory-chain", {"agent.discount": 0.999}, steps=500_000
+        partial(contrast_cells, 64), "memory-chain", {"agent.discount": 0.999}, steps=500_000
     ),
     "memory-chain-entropy": Study(  # ten times the entropy bonus
         partial(gated_cells, 16),
